@@ -1,0 +1,1 @@
+//! Decoders as `Read` adapters: bytes in, bytes out, bounded.

@@ -1,0 +1,1 @@
+//! Data pages: headers and checksums.

@@ -1,0 +1,1 @@
+//! Promises, and what a bucket's rules will do to them.

@@ -1,0 +1,94 @@
+//! Reading object stores. There is no write and no delete here: walproof cannot harm an archive by construction.
+
+mod error;
+
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::model::{ObjectKey, ObjectRow};
+
+pub use error::{StoreError, StoreErrorKind};
+
+/// A boxed future, so that stores are objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One page of a listing to ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Only keys that begin so.
+    pub prefix: Vec<u8>,
+    /// Only keys that sort behind this one. Ignored where `token` is given.
+    pub start_after: Option<Vec<u8>>,
+    /// Goes on where an earlier page ended.
+    pub token: Option<String>,
+    /// Fold everything behind the next `/` into [`ListPage::prefixes`].
+    pub delimiter: bool,
+    /// Largest page wanted; the store may answer with fewer.
+    pub keys_max: Option<u32>,
+}
+
+/// One page of a listing, in the byte order of keys.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListPage {
+    /// Objects.
+    pub rows: Vec<ObjectRow>,
+    /// Common prefixes, with a delimiter only.
+    pub prefixes: Vec<ObjectKey>,
+    /// There is more; `None` is the end.
+    pub next: Option<String>,
+}
+
+/// Which bytes of which version to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Only these bytes; the whole object otherwise.
+    pub range: Option<Range<u64>>,
+    /// A particular version or generation.
+    pub version: Option<String>,
+}
+
+/// The bytes of an object as they arrive.
+pub struct ObjectRead {
+    /// Size of the whole object as the store states it, where it does.
+    pub size: Option<u64>,
+    /// Chunks in order. A stream that ends early yields an error, never a silent end.
+    pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
+    /// Checksums the store sent along, as `(algorithm, value)`, e.g. `("crc32c", base64)`, `("etag", ..)`.
+    pub checksums: Vec<(String, String)>,
+}
+
+impl fmt::Debug for ObjectRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectRead")
+            .field("size", &self.size)
+            .field("checksums", &self.checksums)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place with objects in it. Read-only.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// `s3`, `gcs`, `azure`, `file`, ...
+    fn provider(&self) -> &'static str;
+
+    /// The address of a key in this store, for people.
+    fn url(&self, key: &[u8]) -> String;
+
+    /// One page of a listing. Retries throttling and passing faults by itself, within bounds.
+    fn list_page(&self, request: ListRequest) -> BoxFuture<'_, Result<ListPage, StoreError>>;
+
+    /// The bytes of an object, streamed.
+    fn read<'a>(&'a self, key: &'a ObjectKey, options: ReadOptions) -> BoxFuture<'a, Result<ObjectRead, StoreError>>;
+
+    /// Requests sent so far, retries included.
+    fn requests(&self) -> u64;
+
+    /// Whether `start_after` may name any key. A store that says no is listed by one lister.
+    fn can_start_after(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,1 @@
+//! WAL framing: pages, records, and what links them.
