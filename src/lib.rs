@@ -10,6 +10,8 @@ pub mod codec;
 pub mod model;
 pub mod page;
 pub mod policy;
+#[cfg(feature = "restore")]
+pub mod postgres;
 #[cfg(feature = "io")]
 pub mod run;
 #[cfg(feature = "io")]
