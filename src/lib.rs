@@ -7,6 +7,7 @@
 
 #[cfg(feature = "codecs")]
 pub mod codec;
+pub mod catalog;
 pub mod model;
 pub mod page;
 pub mod policy;

@@ -1,0 +1,228 @@
+use crate::model::{LsnRange, SegmentNo, TimelineId};
+
+use super::{Archive, BackupKind, BaseBackup, ObjectRef, SidecarState};
+
+/// Why a backup cannot be restored, each a fact of the listing or a sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// The sentinel or a file that replaces it cannot be read.
+    SentinelUnreadable(String),
+    /// Tars are missing.
+    PartsMissing(Vec<String>),
+    /// An ancestor is missing or cannot be restored itself.
+    Ancestor {
+        /// The one that is at fault.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Some of its own WAL, start to stop, is missing on every timeline that it could follow.
+    WalMissing {
+        /// Whose file is missing.
+        timeline: TimelineId,
+        /// First missing segment.
+        first: SegmentNo,
+        /// Last missing segment.
+        last: SegmentNo,
+    },
+    /// Its WAL was overwritten by another cluster's.
+    WalOverwritten,
+    /// It belongs to another cluster.
+    Foreign {
+        /// Of the backup.
+        own: u64,
+        /// Of the archive around it.
+        archive: u64,
+    },
+    /// It has no WAL to become consistent with.
+    Overwritten(Vec<String>),
+    /// Objects lie in a class that GET refuses.
+    ArchivedClass(Vec<String>),
+}
+
+/// How a backup stands, judged from listing and sidecars alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What makes a restore impossible.
+    pub obstacles: Vec<Obstacle>,
+    /// What could not be told.
+    pub doubts: Vec<String>,
+}
+
+impl Standing {
+    /// No obstacle is known. Doubts may remain.
+    pub fn is_usable(&self) -> bool {
+        self.obstacles.is_empty()
+    }
+
+    /// Every object it needs is there.
+    pub fn is_complete(&self) -> bool {
+        self.obstacles.is_empty() && self.doubts.is_empty()
+    }
+}
+
+/// Everything about one backup that needs no look at WAL continuity.
+pub(super) fn of_objects(archive: &Archive, backup: &BaseBackup) -> Standing {
+    let mut standing = Standing::default();
+    if let SidecarState::Broken(_, why) = &backup.sentinel {
+        standing.obstacles.push(Obstacle::SentinelUnreadable(why.clone()));
+    }
+    if !backup.missing_parts.is_empty() {
+        let keys = backup.missing_parts.iter().map(|part| part.key.to_string()).collect();
+        standing.obstacles.push(Obstacle::PartsMissing(keys));
+    }
+    if let Some((own, archive)) = foreign(archive, backup) {
+        standing.obstacles.push(Obstacle::Foreign { own, archive });
+    }
+    if is_wal_overwritten(archive, backup) {
+        standing.obstacles.push(Obstacle::WalOverwritten);
+    }
+    let newer = parts_newer_than_sentinel(archive, backup);
+    if !newer.is_empty() {
+        let keys = newer.iter().map(|object| object.key.to_string()).collect();
+        standing.obstacles.push(Obstacle::Overwritten(keys));
+    }
+    let archived: Vec<String> =
+        backup.objects().filter(|object| !object.class.readable_at_once()).map(|object| object.key.to_string()).collect();
+    if !archived.is_empty() {
+        standing.obstacles.push(Obstacle::ArchivedClass(archived));
+    }
+    if let SidecarState::Unread(_, why) = &backup.sentinel {
+        standing.doubts.push(format!("its sentinel was not read: {why}"));
+    }
+    if let Some(why) = backup.parts_known.why() {
+        standing.doubts.push(format!("completeness unknown: {why}"));
+    }
+    if let Some(why) = backup.finish_lsn.why() {
+        standing.doubts.push(format!("stop position unknown: {why}"));
+    }
+    standing
+}
+
+/// Adds what the ancestors of a delta say. `standings` holds the judgement of each backup on its own.
+pub(super) fn add_ancestors(archive: &Archive, standings: &mut [Standing]) {
+    let index = |name: &str, storage: u8| {
+        archive.backups.iter().position(|backup| backup.name == name && backup.storage == storage)
+    };
+    let mut faults: Vec<(usize, Obstacle)> = Vec::new();
+    let mut doubts: Vec<(usize, String)> = Vec::new();
+    for (at, backup) in archive.backups.iter().enumerate() {
+        let mut child = backup;
+        let mut steps = 0;
+        while let BackupKind::Delta { parent, from_lsn, .. } = &child.kind {
+            let Some(parent_name) = parent else {
+                doubts.push((at, format!("{} does not name its parent", child.name)));
+                break;
+            };
+            steps += 1;
+            if steps > archive.backups.len() {
+                let why = "the chain of parents runs in a circle".to_owned();
+                faults.push((at, Obstacle::Ancestor { name: parent_name.clone(), why }));
+                break;
+            }
+            let Some(found) = index(parent_name, child.storage) else {
+                let why = "it is not in the archive".to_owned();
+                faults.push((at, Obstacle::Ancestor { name: parent_name.clone(), why }));
+                break;
+            };
+            let parent = &archive.backups[found];
+            // The parent's own WAL is not needed: recovery starts at the delta's start position.
+            let fault = standings[found].obstacles.iter().find(|obstacle| {
+                !matches!(obstacle, Obstacle::WalMissing { .. } | Obstacle::WalOverwritten | Obstacle::Ancestor { .. })
+            });
+            if let Some(fault) = fault {
+                faults.push((at, Obstacle::Ancestor { name: parent.name.clone(), why: fault.to_string() }));
+                break;
+            }
+            if let (Some(from), Some(start)) = (from_lsn, parent.start_lsn.copied())
+                && *from != start
+            {
+                let why = format!("the delta was made from {from}, but a backup of that name starts at {start}");
+                faults.push((at, Obstacle::Ancestor { name: parent.name.clone(), why }));
+                break;
+            }
+            if let Some(why) = parent.parts_known.why() {
+                doubts.push((at, format!("completeness of {} unknown: {why}", parent.name)));
+            }
+            child = parent;
+        }
+    }
+    for (at, fault) in faults {
+        standings[at].obstacles.push(fault);
+    }
+    for (at, doubt) in doubts {
+        standings[at].doubts.push(doubt);
+    }
+}
+
+/// `(own, archive's)` where the backup's system identifier belongs to no incarnation of this archive.
+fn foreign(archive: &Archive, backup: &BaseBackup) -> Option<(u64, u64)> {
+    let own = backup.system_identifier.copied()?;
+    let known: Vec<u64> =
+        archive.incarnations.iter().filter_map(|incarnation| incarnation.system_identifier.copied()).collect();
+    if known.is_empty() || known.contains(&own) {
+        return None;
+    }
+    let start = backup.start_segment(archive.segment_size)?;
+    let here = archive.incarnation(start).and_then(|incarnation| incarnation.system_identifier.copied());
+    Some((own, here.unwrap_or(known[known.len() - 1])))
+}
+
+/// The backup's start segment was written by another cluster, although its own cluster has written WAL here.
+fn is_wal_overwritten(archive: &Archive, backup: &BaseBackup) -> bool {
+    let Some(own) = backup.system_identifier.copied() else { return false };
+    let Some(start) = backup.start_segment(archive.segment_size) else { return false };
+    let name = start.name(backup.timeline(), archive.segment_size);
+    let page = |name| archive.first_pages.get(&name).and_then(|page| page.get());
+    let Some(first) = page(name) else { return false };
+    first.system_identifier != own
+        && foreign(archive, backup).is_none()
+        && archive.first_pages.values().filter_map(|page| page.get()).any(|page| page.system_identifier == own)
+        && archive.backups.iter().any(|other| other.system_identifier.copied() == Some(first.system_identifier))
+}
+
+/// Parts that were stored after the sentinel: the backup was overwritten in place. Clocks of stores are coarse, so
+/// a minute is forgiven; a copied bucket says nothing.
+pub fn parts_newer_than_sentinel<'a>(archive: &Archive, backup: &'a BaseBackup) -> Vec<&'a ObjectRef> {
+    let Some(sentinel) = backup.sentinel_modified().filter(|_| !archive.copied) else { return Vec::new() };
+    let slack = jiff::SignedDuration::from_secs(60);
+    backup
+        .parts
+        .iter()
+        .map(|part| &part.object)
+        .filter(|object| object.modified.duration_since(sentinel) > slack)
+        .collect()
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Obstacle::SentinelUnreadable(why) => write!(f, "its sentinel {why}"),
+            Obstacle::PartsMissing(keys) if keys.len() == 1 => write!(f, "{} is missing", keys[0]),
+            Obstacle::PartsMissing(keys) => write!(f, "{} parts are missing, first {}", keys.len(), keys[0]),
+            Obstacle::Ancestor { name, why } => write!(f, "it stands on {name}: {why}"),
+            Obstacle::WalMissing { timeline, first, last } if first == last => {
+                write!(f, "its own WAL is missing: segment number {} on timeline {timeline}", first.0)
+            }
+            Obstacle::WalMissing { timeline, first, last } => {
+                write!(f, "its own WAL is missing: segment numbers {} to {} on timeline {timeline}", first.0, last.0)
+            }
+            Obstacle::WalOverwritten => f.write_str("its WAL was overwritten by another cluster"),
+            Obstacle::Foreign { own, archive } => {
+                write!(f, "it belongs to system {own}, the archive to {archive}")
+            }
+            Obstacle::Overwritten(keys) => {
+                write!(f, "{} parts are newer than its sentinel, first {}", keys.len(), keys[0])
+            }
+            Obstacle::ArchivedClass(keys) => {
+                write!(f, "{} objects have to be restored from an archive class first, e.g. {}", keys.len(), keys[0])
+            }
+        }
+    }
+}
+
+/// A stretch of LSNs from a backup's start to its stop.
+pub fn own_wal(backup: &BaseBackup) -> Option<LsnRange> {
+    Some(LsnRange { start: backup.start_lsn.copied()?, end: backup.finish_lsn.copied()? })
+}
