@@ -5,9 +5,10 @@
 //! checks judge it, a report tells. Without default features only the pure core is built: no async
 //! runtime, no cloud crate, no clock. `ARCHITECTURE.md` is the map.
 
+pub mod catalog;
 #[cfg(feature = "codecs")]
 pub mod codec;
-pub mod catalog;
+pub mod layout;
 pub mod model;
 pub mod page;
 pub mod policy;

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CodecKind, Known, Lsn, ObjectId, ObjectKey, ObjectRow, SegmentName, SegmentNo, SegmentSize, StorageClass, TimelineId,
-    Timestamp,
+    CodecKind, Known, Lsn, ObjectId, ObjectKey, ObjectRow, SegmentName, SegmentNo, SegmentSize, StorageClass,
+    TimelineId, Timestamp,
 };
 
 /// An object that a backup or timeline rests on.

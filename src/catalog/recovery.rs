@@ -213,9 +213,7 @@ fn anything_behind(archive: &Archive, files: &[FilePiece], at: SegmentNo) -> boo
     files.iter().any(|file| {
         let from = file.first.max(at);
         let found = archive.wal.line(file.timeline).present.first_at_or_above(from.0);
-        found.is_some_and(|found| {
-            file.end.is_none_or(|end| found < end.0) && limit.is_none_or(|limit| found < limit.0)
-        })
+        found.is_some_and(|found| file.end.is_none_or(|end| found < end.0) && limit.is_none_or(|limit| found < limit.0))
     })
 }
 
@@ -295,7 +293,8 @@ fn gaps(archive: &Archive, targets: &[Path], standings: &[Standing]) -> Vec<Gap>
                 let next = if behind < end {
                     (file.timeline, SegmentNo(behind))
                 } else {
-                    let rest = files[index + 1..].iter().find_map(|file| Some((file.timeline, SegmentNo(begins(file)?))));
+                    let rest =
+                        files[index + 1..].iter().find_map(|file| Some((file.timeline, SegmentNo(begins(file)?))));
                     match rest {
                         Some(next) => next,
                         None => continue,
@@ -306,7 +305,9 @@ fn gaps(archive: &Archive, targets: &[Path], standings: &[Standing]) -> Vec<Gap>
                     .backups
                     .iter()
                     .enumerate()
-                    .filter(|(at, backup)| standings[*at].is_usable() && must_pass(archive, backup, path, SegmentNo(first)))
+                    .filter(|(at, backup)| {
+                        standings[*at].is_usable() && must_pass(archive, backup, path, SegmentNo(first))
+                    })
                     .map(|(at, _)| at)
                     .collect();
                 let broken = &archive.wal.line(file.timeline).broken;
@@ -415,9 +416,8 @@ fn windows(archive: &Archive, chains: &[Chain], standings: &[Standing]) -> Vec<W
 
 fn latest(archive: &Archive, standings: &[Standing]) -> Option<TimelineId> {
     let newest = archive.incarnations.last()?;
-    let has_wal_here = |timeline: TimelineId| {
-        archive.wal.line(timeline).present.first_at_or_above(newest.first.0).is_some()
-    };
+    let has_wal_here =
+        |timeline: TimelineId| archive.wal.line(timeline).present.first_at_or_above(newest.first.0).is_some();
     if archive.incarnations.len() > 1 {
         // History files of the older cluster say nothing about this one.
         return archive.wal.timelines().filter(|timeline| has_wal_here(*timeline)).max();

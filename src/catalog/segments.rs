@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use crate::model::{CodecKind, ObjectId, ObjectRow, SegmentName, SegmentNo, SegmentSize, StorageClass, TimelineId, Timestamp};
+use crate::model::{
+    CodecKind, ObjectId, ObjectRow, SegmentName, SegmentNo, SegmentSize, StorageClass, TimelineId, Timestamp,
+};
 
 use super::IntervalSet;
 
@@ -116,8 +118,7 @@ impl SegmentSet {
             }
         }
         for line in self.lines.values_mut() {
-            let only_broken: Vec<_> =
-                line.broken.iter().flat_map(|(a, b)| line.present.missing_in(a, b)).collect();
+            let only_broken: Vec<_> = line.broken.iter().flat_map(|(a, b)| line.present.missing_in(a, b)).collect();
             line.broken = IntervalSet::default();
             for (start, end) in only_broken {
                 line.broken.insert(start, end);
@@ -143,8 +144,13 @@ impl SegmentSet {
 
     /// Runs of one timeline; empty where it has no segment.
     pub fn line(&self, timeline: TimelineId) -> &Line {
-        static NONE: Line =
-            Line { present: IntervalSet::EMPTY, broken: IntervalSet::EMPTY, impossible: Vec::new(), objects: 0, bytes: 0 };
+        static NONE: Line = Line {
+            present: IntervalSet::EMPTY,
+            broken: IntervalSet::EMPTY,
+            impossible: Vec::new(),
+            objects: 0,
+            bytes: 0,
+        };
         self.lines.get(&timeline).unwrap_or(&NONE)
     }
 

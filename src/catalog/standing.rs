@@ -83,8 +83,11 @@ pub(super) fn of_objects(archive: &Archive, backup: &BaseBackup) -> Standing {
         let keys = newer.iter().map(|object| object.key.to_string()).collect();
         standing.obstacles.push(Obstacle::Overwritten(keys));
     }
-    let archived: Vec<String> =
-        backup.objects().filter(|object| !object.class.readable_at_once()).map(|object| object.key.to_string()).collect();
+    let archived: Vec<String> = backup
+        .objects()
+        .filter(|object| !object.class.readable_at_once())
+        .map(|object| object.key.to_string())
+        .collect();
     if !archived.is_empty() {
         standing.obstacles.push(Obstacle::ArchivedClass(archived));
     }

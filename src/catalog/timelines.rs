@@ -68,8 +68,7 @@ impl TimelineGraph {
         let nodes = all
             .into_iter()
             .map(|timeline| {
-                let fallback =
-                    if timeline == TimelineId::FIRST { HistoryState::Root } else { HistoryState::Missing };
+                let fallback = if timeline == TimelineId::FIRST { HistoryState::Root } else { HistoryState::Missing };
                 (timeline, histories.remove(&timeline).unwrap_or(fallback))
             })
             .collect();
