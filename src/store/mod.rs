@@ -1,6 +1,16 @@
 //! Reading object stores. There is no write and no delete here: walproof cannot harm an archive by construction.
+//!
+//! [`Address`] says where, [`open`] gives a [`Store`], [`Limits`] bounds what all of them ask for together.
+#![allow(clippy::disallowed_methods)]
 
+mod address;
+mod disk;
 mod error;
+mod limits;
+mod memory;
+mod open;
+mod resume;
+mod retry;
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +21,13 @@ use futures::stream::BoxStream;
 
 use crate::model::{ObjectKey, ObjectRow};
 
+pub use address::{Address, Cloud};
+pub use disk::DiskStore;
 pub use error::{StoreError, StoreErrorKind};
+pub use limits::{Gate, Limits, Permit};
+pub use memory::MemoryStore;
+pub use open::{Secret, StoreOptions, open};
+pub use retry::{Again, Fault, Retry, or_cancelled, with_retries};
 
 /// A boxed future, so that stores are objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -45,7 +61,8 @@ pub struct ListPage {
 /// Which bytes of which version to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Only these bytes; the whole object otherwise.
+    /// Only these bytes; the whole object otherwise. What lies behind the object's end is left out, so a range
+    /// that begins there gives an empty stream.
     pub range: Option<Range<u64>>,
     /// A particular version or generation.
     pub version: Option<String>,
@@ -90,5 +107,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Whether `start_after` may name any key. A store that says no is listed by one lister.
     fn can_start_after(&self) -> bool {
         true
+    }
+
+    /// How many listers are of use at the same time.
+    fn listers_max(&self) -> usize {
+        usize::MAX
     }
 }
