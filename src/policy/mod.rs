@@ -1,1 +1,13 @@
 //! Promises, and what a bucket's rules will do to them.
+
+pub mod config;
+pub mod files;
+mod span;
+
+#[cfg(test)]
+pub(crate) mod test_data;
+
+#[cfg(feature = "config")]
+pub use config::parse_config;
+pub use config::{ClusterConfig, Config, ConfigError, Exception, Policy};
+pub use span::{ByteSize, Percent, Sample, Span, UnitError};
