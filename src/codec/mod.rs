@@ -26,6 +26,7 @@ mod lzop;
 mod plain;
 mod snappy;
 mod source;
+pub mod tarball;
 mod zstd;
 
 use std::io::Read;

@@ -60,6 +60,7 @@ fn check(archive: &str, pieces: &[&str], segment_bytes: usize) {
         } else if stem.ends_with(".tar") {
             assert_eq!(plain.len() % 512, 0, "{name}");
             assert!(plain.ends_with(&[0; 1024]), "{name}");
+            assert_eq!(members(&plain), members_as_usual(&plain), "{name}");
             tars += 1;
         } else {
             assert!(plain.is_ascii(), "{name}");
@@ -68,6 +69,31 @@ fn check(archive: &str, pieces: &[&str], segment_bytes: usize) {
     if cfg!(feature = "lzo") || !archive.contains("lzo") {
         assert!(segments > 0 && tars > 0, "{archive}: {segments} segments, {tars} tars");
     }
+}
+
+type Member = (Vec<u8>, u64, Vec<u8>);
+
+fn members(tar: &[u8]) -> Vec<Member> {
+    let mut reader = tarball::TarReader::new(tar);
+    let mut members = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut body = Vec::new();
+        reader.body().read_to_end(&mut body).unwrap();
+        members.push((entry.name, entry.mtime as u64, body));
+    }
+    members
+}
+
+/// The same by another reader.
+fn members_as_usual(tar: &[u8]) -> Vec<Member> {
+    let mut archive = ::tar::Archive::new(tar);
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let mut body = Vec::new();
+        entry.read_to_end(&mut body).unwrap();
+        (entry.path_bytes().into_owned(), entry.header().mtime().unwrap(), body)
+    });
+    entries.collect()
 }
 
 const WAL_G: &[&str] = &["wal_005/", "tar_partitions/"];

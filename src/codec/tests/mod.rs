@@ -29,10 +29,10 @@ fn decode(kind: CodecKind, bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
 }
 
 /// Repeatable noise.
-struct Noise(u64);
+pub(in crate::codec) struct Noise(pub(in crate::codec) u64);
 
 impl Noise {
-    fn next(&mut self) -> u64 {
+    pub(in crate::codec) fn next(&mut self) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -41,11 +41,11 @@ impl Noise {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::codec) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(in crate::codec) fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| self.next() as u8).collect()
     }
 }
