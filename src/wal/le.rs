@@ -20,3 +20,8 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_le_bytes)
 }
+
+#[inline]
+pub(crate) fn i64_at(bytes: &[u8], at: usize) -> Option<i64> {
+    array(bytes, at).map(i64::from_le_bytes)
+}
