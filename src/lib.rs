@@ -8,6 +8,8 @@
 pub mod catalog;
 #[cfg(feature = "codecs")]
 pub mod codec;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod layout;
 pub mod model;
 pub mod page;
