@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod files;
+pub mod lifecycle;
 mod span;
+pub mod value;
 
 #[cfg(test)]
 pub(crate) mod test_data;
