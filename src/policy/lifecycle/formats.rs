@@ -31,11 +31,6 @@ impl BucketFile {
         }
     }
 
-    /// The rules in the shape of the provider's API.
-    pub(crate) fn rules(&self) -> &Node {
-        &self.rules
-    }
-
     fn new(provider: Provider, rules: Node) -> Self {
         BucketFile { provider, bucket: None, versioning: None, retention: None, soft_delete: None, rules }
     }

@@ -22,17 +22,17 @@ pub(super) fn walk(
     sink: &mut impl Sink,
 ) {
     let mut successor = None;
-    let mut newer = 0;
     for (at, object) in versions.iter().enumerate() {
         let known = object.noncurrent_since.map(|since| since.as_microsecond());
         let noncurrent_since = known.or(successor);
         if let Some(since) = noncurrent_since {
             sink.hidden(at, since);
         }
+        // All versions in front of it are newer, the live one included.
+        let newer = u32::try_from(at).unwrap_or(u32::MAX);
         let stage = Stage { object, noncurrent_since, newer, class: object.class };
         live_through(sim, candidates, stage, case, at, sink);
         successor = Some(object.created.as_microsecond());
-        newer += 1;
     }
 }
 
