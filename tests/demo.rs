@@ -92,8 +92,13 @@ async fn the_demo_is_a_real_archive() {
 
     let last_of = |timeline| made.marks.iter().rfind(|mark| mark.timeline.get() == timeline).unwrap();
     let middle = &made.marks[made.marks.len() / 2];
+    let wal = base.path().join("wal");
+    std::fs::create_dir(&wal).unwrap();
+    for name in &made.wal_files {
+        std::fs::write(wal.join(name), decode(&made.dir.join(format!("wal_005/{name}.lz4")))).unwrap();
+    }
     for (backup, mark) in [(0, middle), (0, last_of(1)), (0, last_of(2)), (1, last_of(2))] {
-        check_restore(&installation, &made, backup, mark, base.path()).await;
+        check_restore(&installation, &made, backup, mark, &wal, base.path()).await;
     }
 }
 
@@ -228,26 +233,29 @@ fn check_damage(made: &DemoArchive, base: &Path) {
 }
 
 /// Restores with plain tools, so that nothing of the demo's own reading is trusted.
-async fn check_restore(installation: &Installation, made: &DemoArchive, backup: usize, mark: &Mark, base: &Path) {
+async fn check_restore(
+    installation: &Installation,
+    made: &DemoArchive,
+    backup: usize,
+    mark: &Mark,
+    wal: &Path,
+    base: &Path,
+) {
     let cancel = Cancel::default();
     let sandbox = Sandbox::create(Some(base), Identity::resolve(None).unwrap()).unwrap();
-    let (data, wal) = (sandbox.dir("restored").unwrap(), sandbox.dir("wal").unwrap());
-    for name in &made.wal_files {
-        std::fs::write(wal.join(name), decode(&made.dir.join(format!("wal_005/{name}.lz4")))).unwrap();
-    }
+    let data = sandbox.dir("restored").unwrap();
     let folder = made.dir.join("basebackups_005").join(&made.backups[backup].name).join("tar_partitions");
     for tar in names(&folder) {
-        let plain = wal.join(tar.trim_end_matches(".lz4"));
+        let plain = sandbox.root().join(tar.trim_end_matches(".lz4"));
         std::fs::write(&plain, decode(&folder.join(&tar))).unwrap();
         let mut command = std::process::Command::new("tar");
         command.arg("-xf").arg(&plain).arg("-C").arg(&data).arg("--no-same-owner").env("LC_ALL", "C");
         run(command, Duration::from_secs(60), &cancel).await.unwrap();
     }
     std::fs::write(data.join("recovery.signal"), "").unwrap();
-    sandbox.identity().give_tree(sandbox.root().join("restored").as_path()).unwrap();
-    sandbox.identity().give_tree(&wal).unwrap();
+    sandbox.identity().give_tree(&data).unwrap();
     let options = ServerOptions::default()
-        .set("restore_command", format!("cp {}/%f %p", command_literal(&wal).unwrap()))
+        .set("restore_command", format!("cp {}/%f %p", command_literal(wal).unwrap()))
         .set("recovery_target_lsn", mark.lsn.to_string())
         .set("recovery_target_timeline", "latest")
         .set("recovery_target_action", "promote")
