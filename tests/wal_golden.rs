@@ -174,3 +174,21 @@ fn a_swapped_or_foreign_segment_is_told() {
     other.ancestry = Some(Ancestry::none(other.timeline));
     assert_eq!(decode(other, &first.bytes).defects.iter().next().unwrap().kind, DefectKind::PageTimeline);
 }
+
+/// Real segments with a few bytes changed: whatever comes out, it comes out.
+#[test]
+fn mutated_segments_are_read_without_panic() {
+    let mut random = Random(99);
+    wal_support::each_segment("walg-zstd-pg18-seg1m", |segment| {
+        for _ in 0..8 {
+            let mut bytes = segment.bytes.clone();
+            for _ in 0..1 + random.below(30) {
+                let at = random.below(200_000) as usize;
+                bytes[at] = [0, 0xFF, random.below(256) as u8][random.below(3) as usize];
+            }
+            bytes.truncate(random.below(2 << 20) as usize);
+            walproof::wal::fuzz_one(&bytes);
+            walproof::page::fuzz_one(&bytes[..bytes.len().min(100_000)]);
+        }
+    });
+}

@@ -3,12 +3,15 @@
 //! Everything here is fed bytes and answers with values: no IO, no clock. Damage is a value too, so no
 //! function fails on the content it is given.
 
+mod control;
 mod decode;
 mod defect;
 mod digest;
 mod event;
 pub mod header;
+mod label;
 mod le;
+mod manifest;
 mod record;
 mod stitch;
 mod summary;
@@ -17,10 +20,15 @@ mod tests;
 #[cfg(test)]
 mod writer;
 
+pub use control::{CONTROL_FILE_BYTES, ControlFile, ControlProblem, ControlState, catalog_of_major, major_of_catalog};
 pub use decode::{DecodeOptions, HEAD_BYTES_MAX, SegmentDecoder};
 pub use defect::{Ancestry, Defect, DefectKind, DefectList};
 pub use digest::{Digest, PrefixDigest};
 pub use event::{Event, EventKind, EventList, NoSink, RecordSink, RecordTime};
+pub use label::{BackupLabel, LabelProblem, TablespaceMapEntry, parse_tablespace_map};
+pub use manifest::{
+    ManifestChecksum, ManifestFile, ManifestProblem, ManifestReader, ManifestSink, ManifestSummary, ManifestWalRange,
+};
 pub use record::{MainData, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RM_XACT, RM_XLOG, Record, RecordHeader};
 pub use stitch::{JoinedRecord, StitchDefect, StitchKind, Stitched, Stitcher, compare_at_switch};
 pub use summary::{
@@ -28,8 +36,8 @@ pub use summary::{
     SegmentEnd, SegmentFacts, SegmentSummary, SegmentTimes,
 };
 
-/// Reads any bytes as a segment, whole and partial, in pieces, and stitches it to itself. For fuzzing: must neither
-/// panic nor allocate by what the bytes claim.
+/// Reads any bytes as a segment, whole and partial, in pieces, and stitches it to itself; then as each of the small
+/// files. For fuzzing: must neither panic nor allocate by what the bytes claim.
 #[doc(hidden)]
 pub fn fuzz_one(bytes: &[u8]) {
     use crate::model::{Lsn, SegmentNo, SegmentSize, TimelineId};
@@ -55,4 +63,19 @@ pub fn fuzz_one(bytes: &[u8]) {
             let _ = defect.to_string();
         }
     }
+    fuzz_files(bytes);
+}
+
+fn fuzz_files(bytes: &[u8]) {
+    struct Ignored;
+    impl ManifestSink for Ignored {
+        fn file(&mut self, _: ManifestFile) {}
+        fn covered(&mut self, _: &[u8]) {}
+    }
+    let _ = ControlFile::parse(&bytes[..bytes.len().min(CONTROL_FILE_BYTES)]);
+    let _ = BackupLabel::parse(bytes);
+    let _ = parse_tablespace_map(bytes);
+    let mut reader = ManifestReader::new();
+    bytes.chunks(1009).for_each(|piece| reader.push(piece, &mut Ignored));
+    let _ = reader.finish(&mut Ignored);
 }

@@ -57,6 +57,7 @@ pub fn decoded(name: &str, bytes: Vec<u8>) -> Option<(String, Vec<u8>)> {
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension @ ("lz4" | "zst" | "br" | "lzma"))) => (stem, extension),
         Some((_, "lzo" | "json")) => return None,
+        // A tar without compression, a bare segment, a backup history file.
         _ => (name, ""),
     };
     let mut plain = Vec::new();
@@ -122,6 +123,11 @@ pub fn each_segment(archive: &str, mut visit: impl FnMut(Segment)) -> Option<()>
 }
 
 impl Segment {
+    /// A plain segment under its name.
+    pub fn of(name: &str, bytes: Vec<u8>) -> Self {
+        Segment::new(SegmentName::parse(name.as_bytes()).unwrap(), false, bytes)
+    }
+
     fn new(name: SegmentName, partial: bool, bytes: Vec<u8>) -> Self {
         let header = LongHeader::parse(&bytes).unwrap();
         Segment { name, partial, header, bytes }
@@ -138,5 +144,19 @@ impl Random {
         value = (value ^ value >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         value = (value ^ value >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         (value ^ value >> 31) % limit.max(1)
+    }
+}
+
+/// The files of one tar object of a golden backup: path without the leading slash, and content.
+pub fn tar_members(bytes: &[u8], mut visit: impl FnMut(&str, Vec<u8>)) {
+    let mut tar = tar::Archive::new(bytes);
+    for entry in tar.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        if entry.header().entry_type().is_file() {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            visit(path.trim_start_matches('/'), content);
+        }
     }
 }
