@@ -99,6 +99,12 @@ impl CodecError {
         use CodecErrorKind::*;
         matches!(self.kind, Truncated | Corrupt | TrailingBytes | Empty | Decrypt | NoFinalTag)
     }
+
+    /// Like [`CodecError::is_damage`], for an archive whose key is known to be right because it opened
+    /// other objects: then an object that it does not open, or that is noise, is damaged.
+    pub fn is_damage_with_right_key(&self) -> bool {
+        self.is_damage() || matches!(self.kind, CodecErrorKind::WrongKey | CodecErrorKind::LooksEncrypted)
+    }
 }
 
 impl fmt::Display for CodecError {

@@ -3,9 +3,8 @@
 use flate2::Crc;
 
 use super::error::{CodecError, CodecErrorKind};
+use super::sniff::LZOP_MAGIC as MAGIC;
 use super::source::{Decode, Source};
-
-const MAGIC: [u8; 9] = [0x89, b'L', b'Z', b'O', 0, 0x0D, 0x0A, 0x1A, 0x0A];
 
 /// What `lzop` itself accepts as the largest block.
 const BLOCK_MAX: u32 = 64 << 20;

@@ -16,6 +16,7 @@
 
 mod brotli;
 mod bzip2;
+pub mod crypto;
 mod error;
 mod frames;
 mod gzip;
@@ -23,8 +24,10 @@ mod lz4;
 mod lzma;
 #[cfg(feature = "lzo")]
 mod lzop;
+mod open;
 mod plain;
 mod snappy;
+mod sniff;
 mod source;
 pub mod tarball;
 mod zstd;
@@ -32,6 +35,8 @@ mod zstd;
 use std::io::Read;
 
 pub use error::{CodecError, CodecErrorKind, KmsKind, codec_error, is_source_error, source_error};
+pub use open::{EncryptionSeen, Opened, open};
+pub use sniff::{SNIFF_BYTES, Sniffed, sniff};
 
 use crate::model::CodecKind;
 use frames::Frames;
@@ -61,7 +66,7 @@ impl Limits {
     }
 }
 
-/// Decodes one object as its extension says, without looking for encryption (see `open` for that).
+/// Decodes one object as its extension says, without looking for encryption (see [`open`] for that).
 ///
 /// Concatenated lz4, zstd, xz, bzip2 and lzop streams and gzip members are one object, as for the usual tools.
 ///
@@ -101,7 +106,7 @@ fn boxed<'a, D: Decode + 'a>(source: Source<'a>, codec: D, limits: &Limits) -> B
     Box::new(Decoding::new(source, codec, limits.decoded_max))
 }
 
-#[cfg_attr(all(feature = "lzo", feature = "libsodium", feature = "openpgp"), allow(dead_code))]
+#[cfg(not(all(feature = "lzo", feature = "libsodium", feature = "openpgp")))]
 fn not_built_in(what: &str, feature: &str) -> CodecError {
     let message = format!("{what}: this build cannot read it, it lacks the feature `{feature}`");
     CodecError::new(CodecErrorKind::Unsupported, 0, message)

@@ -60,7 +60,7 @@ fn check(archive: &str, pieces: &[&str], segment_bytes: usize) {
         } else if stem.ends_with(".tar") {
             assert_eq!(plain.len() % 512, 0, "{name}");
             assert!(plain.ends_with(&[0; 1024]), "{name}");
-            assert_eq!(members(&plain), members_as_usual(&plain), "{name}");
+            assert!(members(&plain) == members_as_usual(&plain), "{name}");
             tars += 1;
         } else {
             assert!(plain.is_ascii(), "{name}");
@@ -71,7 +71,14 @@ fn check(archive: &str, pieces: &[&str], segment_bytes: usize) {
     }
 }
 
-type Member = (Vec<u8>, u64, Vec<u8>);
+/// A key of the golden archives.
+#[cfg(any(feature = "libsodium", feature = "openpgp"))]
+pub(super) fn key_file(name: &str) -> Option<Vec<u8>> {
+    let path = golden_dir().join("keys").join(name);
+    path.exists().then(|| std::fs::read(path).unwrap())
+}
+
+type Member = (Vec<u8>, Vec<u8>);
 
 fn members(tar: &[u8]) -> Vec<Member> {
     let mut reader = tarball::TarReader::new(tar);
@@ -79,7 +86,7 @@ fn members(tar: &[u8]) -> Vec<Member> {
     while let Some(entry) = reader.next_entry().unwrap() {
         let mut body = Vec::new();
         reader.body().read_to_end(&mut body).unwrap();
-        members.push((entry.name, entry.mtime as u64, body));
+        members.push((entry.name, body));
     }
     members
 }
@@ -91,7 +98,7 @@ fn members_as_usual(tar: &[u8]) -> Vec<Member> {
         let mut entry = entry.unwrap();
         let mut body = Vec::new();
         entry.read_to_end(&mut body).unwrap();
-        (entry.path_bytes().into_owned(), entry.header().mtime().unwrap(), body)
+        (entry.path_bytes().into_owned(), body)
     });
     entries.collect()
 }

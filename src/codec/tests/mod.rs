@@ -1,6 +1,11 @@
 #![allow(clippy::disallowed_methods)]
 
+mod encrypted;
 mod golden;
+#[cfg(feature = "libsodium")]
+mod libsodium;
+#[cfg(feature = "openpgp")]
+mod openpgp;
 mod strict;
 
 use std::io::{Read, Write};
