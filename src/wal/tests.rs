@@ -227,6 +227,18 @@ fn data_may_end_anywhere_in_a_partial_segment() {
 }
 
 #[test]
+fn a_live_file_that_was_never_written_to_has_no_data() {
+    let mut old = Writer::new(V15, 1, 8192, 3);
+    old.fill_until(0);
+    let mut options = options(&old, SegmentNo(5));
+    options.partial = true;
+    let summary = decode(options, &old.segments()[0].1);
+    assert_eq!(kinds(&summary), [DefectKind::PageAddress]);
+    assert_eq!(summary.used_until(), Lsn(5 << 20));
+    assert_eq!((summary.records, summary.edges.last_record), (0, None));
+}
+
+#[test]
 fn recycled_pages_are_told() {
     let mut writer = Writer::new(V15, 1, 8192, 5);
     writer.fill_until(0);

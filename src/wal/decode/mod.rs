@@ -359,6 +359,8 @@ impl<S: RecordSink> SegmentDecoder<S> {
         let valid_until = match self.pending {
             Pending::Open => self.open.start,
             Pending::Carry => self.first,
+            // Nothing has been valid since the first page.
+            Pending::Nothing | Pending::Skip if self.resync => self.first,
             Pending::Nothing | Pending::Skip => lsn,
         };
         match self.pending {
