@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod files;
+mod finding;
 pub mod lifecycle;
+pub mod plan;
 mod span;
 pub mod value;
 
@@ -12,4 +14,5 @@ pub(crate) mod test_data;
 #[cfg(feature = "config")]
 pub use config::parse_config;
 pub use config::{ClusterConfig, Config, ConfigError, Exception, Policy};
+pub use finding::{PlanFinding, Severity};
 pub use span::{ByteSize, Percent, Sample, Span, UnitError};

@@ -31,6 +31,11 @@ impl BucketFile {
         }
     }
 
+    /// The rules in the shape of the provider's API.
+    pub(crate) fn into_rules(self) -> Node {
+        self.rules
+    }
+
     fn new(provider: Provider, rules: Node) -> Self {
         BucketFile { provider, bucket: None, versioning: None, retention: None, soft_delete: None, rules }
     }
