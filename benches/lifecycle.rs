@@ -73,7 +73,7 @@ fn rules(count: usize) -> RuleSet {
         };
         let mut filter = Filter::prefix(prefix);
         let days = 40 + (at as u32 * 37) % 400;
-        let action = if at % 3 == 0 {
+        let action = if at.is_multiple_of(3) {
             Action::Transition {
                 when: When::Days(days / 2),
                 class: walproof::model::StorageClass::Glacier,
