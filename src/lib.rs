@@ -19,5 +19,7 @@ pub mod postgres;
 #[cfg(feature = "io")]
 pub mod run;
 #[cfg(feature = "io")]
+pub mod state;
+#[cfg(feature = "io")]
 pub mod store;
 pub mod wal;
