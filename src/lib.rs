@@ -5,9 +5,16 @@
 //! checks judge it, a report tells. Without default features only the pure core is built: no async
 //! runtime, no cloud crate, no clock. `ARCHITECTURE.md` is the map.
 
+#[cfg(feature = "io")]
+pub mod audit;
 pub mod catalog;
+pub mod checks;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "codecs")]
 pub mod codec;
+#[cfg(all(feature = "config", feature = "io"))]
+pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod layout;
@@ -16,10 +23,9 @@ pub mod page;
 pub mod policy;
 #[cfg(feature = "restore")]
 pub mod postgres;
+pub mod report;
 #[cfg(feature = "io")]
 pub mod run;
-#[cfg(feature = "io")]
-pub mod state;
 #[cfg(feature = "io")]
 pub mod store;
 pub mod wal;

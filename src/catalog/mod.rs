@@ -5,6 +5,7 @@
 mod archive;
 mod backup;
 mod interval;
+mod reach;
 mod recovery;
 mod segments;
 mod standing;
@@ -17,6 +18,7 @@ pub use backup::{
     BackupKind, BaseBackup, MissingPart, ObjectRef, Part, Producer, SidecarState, Tablespace, UnfinishedBackup,
 };
 pub use interval::IntervalSet;
+pub use reach::{Moment, Near, Reach, Verdict, Way, reach};
 pub use recovery::{Chain, Gap, Recovery, TimeBound, Window, WindowHole};
 pub use segments::{Line, SegmentRow, SegmentSet};
 pub use standing::{Obstacle, Standing, own_wal, parts_newer_than_sentinel};

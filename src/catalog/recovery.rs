@@ -306,7 +306,7 @@ fn gaps(archive: &Archive, targets: &[Path], standings: &[Standing]) -> Vec<Gap>
                     .iter()
                     .enumerate()
                     .filter(|(at, backup)| {
-                        standings[*at].is_usable() && must_pass(archive, backup, path, SegmentNo(first))
+                        standings[*at].is_usable_but_for_wal() && must_pass(archive, backup, path, SegmentNo(first))
                     })
                     .map(|(at, _)| at)
                     .collect();

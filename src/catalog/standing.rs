@@ -56,6 +56,11 @@ impl Standing {
         self.obstacles.is_empty()
     }
 
+    /// Nothing but WAL stands in the way.
+    pub fn is_usable_but_for_wal(&self) -> bool {
+        self.obstacles.iter().all(|obstacle| matches!(obstacle, Obstacle::WalMissing { .. }))
+    }
+
     /// Every object it needs is there.
     pub fn is_complete(&self) -> bool {
         self.obstacles.is_empty() && self.doubts.is_empty()

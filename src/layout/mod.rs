@@ -168,8 +168,9 @@ fn bytes(input: &mut dyn Read, max: usize) -> Result<Vec<u8>, ReadProblem> {
 
 /// A layout under construction.
 pub trait Layout: Send {
-    /// One listed object below the archive's root, its key relative to it. Any order.
-    fn push(&mut self, row: ObjectRow, storage: u8);
+    /// One listed object below the archive's root, its key relative to it. Any order. Says whether it was new; only
+    /// after [`Layout::reopen`] it may not be.
+    fn push(&mut self, row: ObjectRow, storage: u8) -> bool;
 
     /// Small objects to read next. Asked again after each round of answers, until there are none.
     fn wanted(&mut self) -> Vec<Wanted>;
@@ -182,4 +183,7 @@ pub trait Layout: Send {
 
     /// Takes an archive back to add what a second look found.
     fn reopen(&mut self, archive: Archive);
+
+    /// A second look did not find a backup's sentinel any more: the backup leaves the model.
+    fn forget(&mut self, backup: &str, storage: u8);
 }

@@ -64,14 +64,23 @@ impl CodecKind {
         (name, CodecKind::None)
     }
 
-    /// The fewest bytes that a whole segment can shrink to with this codec: what is smaller cannot be a segment.
-    /// Highly compressible segments (all zeros behind a switch) are the lower bound; measured, then halved.
+    /// The fewest bytes that a whole segment of zeros can shrink to with this codec: the format's best ratio. What is
+    /// smaller cannot be a segment, whatever it holds; encryption only adds to it.
     pub fn plausible_segment_bytes_min(self, segment_bytes: u64) -> u64 {
-        match self {
-            CodecKind::None => segment_bytes,
-            // Container headers alone are larger than these; an empty object is always refused.
-            _ => 16,
-        }
+        let best_ratio = match self {
+            CodecKind::None => 1,
+            // A length byte of 255 is the best that LZ4 and LZO can say.
+            CodecKind::Lz4 | CodecKind::Lzop => 256,
+            CodecKind::Gzip => 1040,
+            // Copies of at most 64 bytes cost three.
+            CodecKind::Snappy => 32,
+            // 128 KiB blocks of one repeated byte cost four.
+            CodecKind::Zstd => 1 << 15,
+            CodecKind::Lzma | CodecKind::Xz => 1 << 14,
+            CodecKind::Bzip2 => 1 << 16,
+            CodecKind::Brotli => 1 << 20,
+        };
+        (segment_bytes / best_ratio).max(1)
     }
 }
 

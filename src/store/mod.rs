@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod address;
+mod bridge;
 mod disk;
 mod error;
 mod limits;
@@ -22,6 +23,7 @@ use futures::stream::BoxStream;
 use crate::model::{ObjectKey, ObjectRow};
 
 pub use address::{Address, Cloud};
+pub use bridge::{Stopped, StreamReader};
 pub use disk::DiskStore;
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{Gate, Limits, Permit};

@@ -106,10 +106,10 @@ impl Draft {
 
     /// A listed object of this backup; `None` is the sentinel itself.
     /// `again` is a second look at what may be known already.
-    pub fn add(&mut self, file: Option<BackupFile<'_>>, row: &ObjectRow, again: bool) {
+    pub fn add(&mut self, file: Option<BackupFile<'_>>, row: &ObjectRow, again: bool) -> bool {
         let object = ObjectRef::new(row, self.storage);
         if again && self.knows(&object) {
-            return;
+            return false;
         }
         self.objects += 1;
         self.bytes += object.size;
@@ -127,6 +127,7 @@ impl Draft {
             }
             Some(BackupFile::Other) => {}
         }
+        true
     }
 
     /// A second look lists again what is already here.

@@ -56,35 +56,42 @@ impl WalGLayout {
         self.drafts.entry((name.to_owned(), storage)).or_insert_with(|| Draft::new(name, storage))
     }
 
-    fn push_wal(&mut self, file: WalFileName, codec: CodecKind, row: &ObjectRow, storage: u8) {
+    fn push_wal(&mut self, file: WalFileName, codec: CodecKind, row: &ObjectRow, storage: u8) -> bool {
         match file {
             WalFileName::Segment(name) => {
-                if self.again
-                    && self.segments.at(name).iter().any(|known| known.codec == codec && known.storage == storage)
-                {
-                    return;
+                let same = |known: &SegmentRow| known.codec == codec && known.storage == storage;
+                if self.again && self.segments.at(name).iter().any(same) {
+                    return false;
                 }
                 *self.codecs.entry(codec).or_default() += 1;
                 self.segments.push(SegmentRow::new(name, codec, row, storage));
+                true
             }
             WalFileName::Partial(name) => {
                 let object = ObjectRef::new(row, storage);
-                if !self.partials.iter().any(|known| self.again && known.object.key == object.key) {
+                let new = !self.partials.iter().any(|known| self.again && known.object.key == object.key);
+                if new {
                     self.partials.push(PartialSegment { name, object });
                 }
+                new
             }
             WalFileName::History(timeline) => {
                 let object = ObjectRef::new(row, storage);
                 let known = self.histories.entry(timeline).or_default();
-                if !known.iter().any(|history| history.object.key == object.key && history.object.storage == storage) {
+                let new =
+                    !known.iter().any(|history| history.object.key == object.key && history.object.storage == storage);
+                if new {
                     known.push(History { object, codec, content: None });
                 }
+                new
             }
             WalFileName::BackupHistory { segment, offset } => {
                 let known = self.backup_histories.entry(segment).or_default();
-                if !known.iter().any(|(other, ..)| *other == offset) {
+                let new = !known.iter().any(|(other, ..)| *other == offset);
+                if new {
                     known.push((offset, ObjectRef::new(row, storage), codec));
                 }
+                new
             }
         }
     }
@@ -211,7 +218,7 @@ impl WalGLayout {
 }
 
 impl Layout for WalGLayout {
-    fn push(&mut self, row: ObjectRow, storage: u8) {
+    fn push(&mut self, row: ObjectRow, storage: u8) -> bool {
         if !self.again {
             self.objects += 1;
             self.bytes += row.size;
@@ -221,15 +228,18 @@ impl Layout for WalGLayout {
             Key::Wal(file, codec) => self.push_wal(file, codec, &row, storage),
             Key::Sentinel(name) => {
                 let again = self.again;
-                self.draft(name.text, storage).add(None, &row, again);
+                self.draft(name.text, storage).add(None, &row, again)
             }
             Key::InBackup(name, file) => {
                 let again = self.again;
-                self.draft(name.text, storage).add(Some(file), &row, again);
+                self.draft(name.text, storage).add(Some(file), &row, again)
             }
-            Key::WalHelper | Key::Catchup => {}
-            Key::Stray if !self.again => self.strays.add(&key, row.size),
-            Key::Stray => {}
+            Key::WalHelper | Key::Catchup => false,
+            Key::Stray if !self.again => {
+                self.strays.add(&key, row.size);
+                true
+            }
+            Key::Stray => false,
         }
     }
 
@@ -405,5 +415,9 @@ impl Layout for WalGLayout {
     fn reopen(&mut self, archive: Archive) {
         self.segments = archive.wal;
         self.again = true;
+    }
+
+    fn forget(&mut self, backup: &str, storage: u8) {
+        self.drafts.remove(&(backup.to_owned(), storage));
     }
 }

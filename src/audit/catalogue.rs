@@ -1,0 +1,222 @@
+//! From an address to archives: list, sort into folds, read sidecars, look twice.
+
+use std::time::Instant;
+
+use super::listing::{Sorted, list_all};
+use super::{AuditError, Options, Target, no_listing, second_look, seconds, sidecars};
+use crate::catalog::{Archive, LayoutKind, Recovery};
+use crate::layout::Layout;
+use crate::model::ObjectKey;
+use crate::report::data::Listing;
+use crate::run::{ProgressUnit, RunContext};
+use crate::store::ListRequest;
+
+/// One archive found below an address.
+#[derive(Debug)]
+pub struct Catalogued {
+    /// The cluster's name.
+    pub name: String,
+    /// Where it lies.
+    pub url: String,
+    /// `s3`, `gcs`, ...
+    pub provider: &'static str,
+    /// What is known of it.
+    pub content: Content,
+    /// What listing it cost.
+    pub listing: Listing,
+    /// Why it is not complete.
+    pub error: Option<String>,
+}
+
+/// An archive, or the name of a layout that is not read yet.
+#[derive(Debug)]
+pub enum Content {
+    /// Read.
+    Known(Box<Known>),
+    /// Recognised by its keys.
+    NotRead(LayoutKind),
+}
+
+/// An archive with what can be recovered from it.
+#[derive(Debug)]
+pub struct Known {
+    /// The model.
+    pub archive: Archive,
+    /// What follows from it.
+    pub recovery: Recovery,
+}
+
+/// Finds every archive below an address and reads what is needed to judge it.
+///
+/// # Errors
+/// The listing failed, or there is no archive. A sidecar that cannot be read leaves an error in the archive's entry.
+pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> Result<Vec<Catalogued>, AuditError> {
+    match target.layout {
+        None | Some(LayoutKind::WalG | LayoutKind::WalE) => {}
+        Some(other) => return Err(AuditError::NotRead(other)),
+    }
+    let begun = Instant::now();
+    let requests = |target: &Target| target.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
+    let before = requests(target);
+    let mut sorted = Sorted::default();
+    ctx.progress.step("listing", ProgressUnit::Things, None);
+    for (at, storage) in target.storages.iter().enumerate() {
+        let prefix = storage.address.prefix().as_bytes().to_vec();
+        let index = u8::try_from(at).unwrap_or(u8::MAX);
+        let listed = list_all(storage.store.clone(), &prefix, ctx, |rows| {
+            ctx.progress.advance(rows.len() as u64);
+            sorted.take(rows, &prefix, index);
+        });
+        listed.await.map_err(|error| AuditError::store(format!("listing {}", storage.store.url(&prefix)), error))?;
+    }
+    ctx.progress.finish();
+    let listed_s = seconds(begun);
+    if sorted.archives.is_empty() && sorted.others.is_empty() {
+        return Err(nothing_found(target, &sorted).await);
+    }
+    if sorted.too_many_roots {
+        return Err(AuditError::NoArchive(format!("{} holds more archives than one audit tells apart", target.url())));
+    }
+    let many = sorted.archives.len() + sorted.others.len() > 1;
+    let mut found = Vec::new();
+    let mut counted = before;
+    for (root, fold) in sorted.archives {
+        let mut entry = one(target, &root, fold, many, options, ctx).await;
+        let now = requests(target);
+        entry.listing.requests = now - counted;
+        counted = now;
+        entry.listing.duration_s = listed_s;
+        found.push(entry);
+    }
+    for (root, other) in sorted.others {
+        let word = match other.layout {
+            LayoutKind::Pgbackrest => "a pgBackRest repository: not yet read".to_owned(),
+            layout => format!("a {} archive: not yet read", layout.name()),
+        };
+        let listing = Listing { objects: other.objects, bytes: other.bytes, duration_s: listed_s, ..no_listing() };
+        found.push(Catalogued {
+            name: name(target, &root, many),
+            url: url(target, &root),
+            provider: target.storages[0].store.provider(),
+            content: Content::NotRead(other.layout),
+            listing,
+            error: Some(word),
+        });
+    }
+    Ok(found)
+}
+
+async fn one(
+    target: &Target,
+    root: &[u8],
+    mut fold: crate::layout::walg::WalGLayout,
+    many: bool,
+    options: &Options,
+    ctx: &RunContext,
+) -> Catalogued {
+    let mut error = sidecars::read_all(target, root, &mut fold, options, ctx).await.err();
+    let mut archive = fold.finish();
+    let mut changed = 0;
+    if error.is_none() && !ctx.cancel.is_set() {
+        match second_look::again(target, root, &mut fold, archive, options, ctx).await {
+            Ok((looked, count)) => {
+                archive = looked;
+                changed = count;
+            }
+            Err((looked, why)) => {
+                archive = *looked;
+                error = Some(why);
+            }
+        }
+    }
+    let recovery = Recovery::of(&archive);
+    let listing =
+        Listing { objects: archive.objects, bytes: archive.bytes, changed_during_audit: changed, ..no_listing() };
+    Catalogued {
+        name: name(target, root, many),
+        url: url(target, root),
+        provider: target.storages[0].store.provider(),
+        content: Content::Known(Box::new(Known { archive, recovery })),
+        listing,
+        error: error.map(|error| error.to_string()),
+    }
+}
+
+fn url(target: &Target, root: &[u8]) -> String {
+    let first = &target.storages[0];
+    let whole = [first.address.prefix().as_bytes(), root].concat();
+    first.store.url(&whole).trim_end_matches('/').to_owned()
+}
+
+/// The configured name; several archives below one address are told apart by their folders.
+fn name(target: &Target, root: &[u8], many: bool) -> String {
+    let root = ObjectKey::new(root).to_string();
+    let root = root.trim_matches('/');
+    match (&target.name, many) {
+        (Some(name), false) => name.clone(),
+        (Some(name), true) => {
+            if root.is_empty() {
+                name.clone()
+            } else {
+                format!("{name}/{root}")
+            }
+        }
+        (None, _) if !root.is_empty() => root.to_owned(),
+        (None, _) => {
+            let url = target.url();
+            let last = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            last.to_owned()
+        }
+    }
+}
+
+const LOOKED_FOR: &str = "looked for wal_005/ and basebackups_005/ (wal-g, wal-e), archive.info (pgBackRest), wals/ and base/*/backup.info (barman-cloud)";
+
+/// One helpful sentence on an address without an archive.
+async fn nothing_found(target: &Target, sorted: &Sorted) -> AuditError {
+    let url = target.url();
+    if let Some(key) = &sorted.inside {
+        let parent = url.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);
+        return AuditError::NoArchive(format!(
+            "{url} is inside an archive ({key}); audit the folder above it: {parent}/"
+        ));
+    }
+    if sorted.objects > 0 {
+        let sample: Vec<String> = sorted.sample.iter().map(ToString::to_string).collect();
+        return AuditError::NoArchive(format!(
+            "no archive below {url}: {} objects, e.g. {}; {LOOKED_FOR}",
+            sorted.objects,
+            sample.join(", ")
+        ));
+    }
+    let hint = match neighbours(target).await {
+        names if names.is_empty() => String::new(),
+        names => format!("; did you mean {}?", names.join(" or ")),
+    };
+    AuditError::NoArchive(format!("0 objects under {url}{hint} ({LOOKED_FOR})"))
+}
+
+/// Folders beside an empty prefix.
+async fn neighbours(target: &Target) -> Vec<String> {
+    let first = &target.storages[0];
+    let prefix = first.address.prefix().trim_end_matches('/');
+    let parent = prefix.rsplit_once('/').map_or(String::new(), |(parent, _)| format!("{parent}/"));
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    let request = ListRequest { prefix: parent.into_bytes(), delimiter: true, ..Default::default() };
+    let Ok(page) = first.store.list_page(request).await else { return Vec::new() };
+    let wanted = prefix.rsplit('/').next().unwrap_or_default().to_lowercase();
+    let mut names: Vec<(usize, String)> = page
+        .prefixes
+        .iter()
+        .filter_map(|key| {
+            let text = key.as_plain_str()?;
+            let last = text.trim_end_matches('/').rsplit('/').next()?.to_lowercase();
+            let shared = last.chars().zip(wanted.chars()).take_while(|(a, b)| a == b).count();
+            Some((shared, first.store.url(key.as_bytes())))
+        })
+        .collect();
+    names.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    names.into_iter().take(3).map(|(_, name)| name).collect()
+}

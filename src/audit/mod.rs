@@ -1,0 +1,128 @@
+//! The one place that joins stores, layouts, checks and reports: from an address to a verdict.
+
+mod catalogue;
+mod errors;
+mod listing;
+mod second_look;
+mod sidecars;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use catalogue::{Catalogued, Content, Known, catalogue};
+pub use errors::AuditError;
+
+use crate::catalog::LayoutKind;
+use crate::checks::{self, CheckContext};
+use crate::codec::crypto::KeyRing;
+use crate::policy::Exception;
+use crate::report::data::{ArchiveReport, Listing};
+use crate::report::{self, ArchiveFacts};
+use crate::run::RunContext;
+use crate::store::{Address, Store};
+
+/// One of the places that hold an archive. wal-g may spread one over several.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The open store.
+    pub store: Arc<dyn Store>,
+    /// Where the archive begins in it.
+    pub address: Address,
+}
+
+/// What to audit: everything below an address.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The cluster's name, where the configuration gives one.
+    pub name: Option<String>,
+    /// The primary storage first.
+    pub storages: Vec<Storage>,
+    /// Take this layout, whatever the keys look like.
+    pub layout: Option<LayoutKind>,
+    /// Keys for encrypted objects.
+    pub keys: Arc<KeyRing>,
+    /// What the policy accepts.
+    pub exceptions: Vec<Exception>,
+    /// What the policy promises and no rule judges.
+    pub not_checked: Vec<String>,
+    /// Rules that must be able to run.
+    pub required: Vec<String>,
+}
+
+impl Target {
+    /// The address as people write it.
+    pub fn url(&self) -> String {
+        let first = &self.storages[0];
+        first.store.url(first.address.prefix().as_bytes())
+    }
+}
+
+/// Audits everything below an address: one report entry for each archive found, one with an error where there is none.
+pub async fn audit(target: &Target, options: &Options, ctx: &RunContext) -> Vec<ArchiveReport> {
+    let provider = target.storages[0].store.provider();
+    let name = target.name.clone().unwrap_or_else(|| target.url());
+    match catalogue(target, options, ctx).await {
+        Ok(found) => found.into_iter().map(|found| judge(target, found, ctx)).collect(),
+        Err(error) => vec![report::broken_archive(&name, &target.url(), provider, error.layout(), error.to_string())],
+    }
+}
+
+/// How much is asked for at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Requests in flight.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { connections: 64 }
+    }
+}
+
+/// Runs the rules over one archive.
+pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveReport {
+    let Catalogued { name, url, provider, content, listing, error } = found;
+    let (archive, recovery) = match content {
+        catalogue::Content::Known(known) => (known.archive, known.recovery),
+        catalogue::Content::NotRead(layout) => {
+            let error = error.unwrap_or_else(|| format!("a {} archive: not yet read", layout.name()));
+            let mut entry = report::broken_archive(&name, &url, provider, Some(layout.name()), error);
+            entry.listing = listing;
+            return entry;
+        }
+    };
+    let cx = CheckContext { archive: &archive, recovery: &recovery, as_of: ctx.as_of };
+    let (mut findings, mut rules) = checks::run(&cx);
+    checks::waive(&mut findings, &mut rules, &target.exceptions, &name, ctx.as_of);
+    for rule in &mut rules {
+        rule.blocking |= target.required.iter().any(|code| code.eq_ignore_ascii_case(&rule.code));
+    }
+    report::assemble(ArchiveFacts {
+        name: &name,
+        url: &url,
+        provider,
+        archive: &archive,
+        recovery: &recovery,
+        as_of: ctx.as_of,
+        listing,
+        findings,
+        rules,
+        not_checked: not_checked(target),
+        error,
+    })
+}
+
+fn not_checked(target: &Target) -> Vec<String> {
+    target.not_checked.clone()
+}
+
+/// Seconds since a moment.
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+/// A listing that has cost nothing yet.
+fn no_listing() -> Listing {
+    Listing { source: "list".to_owned(), ..Listing::default() }
+}

@@ -1,0 +1,36 @@
+//! An object that a base backup needs is missing.
+//!
+//! **Fires** when a tar that the file sets name, `pg_control`, or `backup_label` is not there or empty, when wal-e's
+//! part numbers leave one out, or when the stored tars sum to less than the sentinel counted at least.
+//!
+//! **Why it matters.** wal-g's own `backup-fetch` succeeds when one of several parts is missing: the restored server
+//! starts, and files of some databases are not there.
+//!
+//! **What to do.** Bring the object back from a noncurrent version or a second copy. Otherwise the backup, and every
+//! delta on top of it, is lost: take a new full backup now.
+
+use crate::checks::{CheckContext, Checked, Finding, declare_rule};
+
+declare_rule!("BKP002", "part-missing", Critical, "part_missing.rs");
+
+fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
+    for (backup, _) in cx.backups() {
+        let Some(first) = backup.missing_parts.first() else { continue };
+        let count = backup.missing_parts.len() as u64;
+        let message = if count == 1 {
+            format!("{} lacks {}: {}", backup.name, first.key, first.because)
+        } else {
+            format!("{} lacks {count} objects, first {}: {}", backup.name, first.key, first.because)
+        };
+        out.push(
+            Finding::new(&RULE, backup.name.clone(), message)
+                .count(count)
+                .objects(backup.missing_parts.iter().map(|part| &part.key))
+                .encoded(backup.missing_parts.iter().any(|part| part.key.is_encoded()))
+                .fact("parts_present", backup.parts.len())
+                .fact("parts_missing", count)
+                .advise("bring the object back from a noncurrent version or a second copy; otherwise take a new full backup now"),
+        );
+    }
+    Ok(())
+}

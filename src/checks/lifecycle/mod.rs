@@ -1,0 +1,3 @@
+//! Storage classes and what a bucket's rules do.
+
+pub mod archived_class;

@@ -1,0 +1,59 @@
+use super::{CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, lifecycle, timelines};
+
+/// Every rule, in the order of reports.
+static RULES: &[&Rule] = &[
+    &continuity::segment_gap::RULE,
+    &continuity::empty_object::RULE,
+    &continuity::duplicate_segment::RULE,
+    &continuity::foreign_segment::RULE,
+    &continuity::partial_only::RULE,
+    &continuity::stray_object::RULE,
+    &continuity::wal_without_backup::RULE,
+    &continuity::late_segment::RULE,
+    &timelines::history_missing::RULE,
+    &timelines::history_conflict::RULE,
+    &timelines::history_malformed::RULE,
+    &timelines::dead_branch::RULE,
+    &backup::backup_unfinished::RULE,
+    &backup::part_missing::RULE,
+    &backup::sentinel_unreadable::RULE,
+    &backup::delta_parent_missing::RULE,
+    &backup::backup_wal_missing::RULE,
+    &backup::foreign_backup::RULE,
+    &backup::permanent_chain::RULE,
+    &backup::metadata_missing::RULE,
+    &backup::no_backup::RULE,
+    &backup::parts_newer_than_sentinel::RULE,
+    &lifecycle::archived_class::RULE,
+];
+
+/// Every rule.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().copied()
+}
+
+/// A rule by code or name, in any case.
+pub fn rule(name: &str) -> Option<&'static Rule> {
+    all().find(|rule| rule.code.eq_ignore_ascii_case(name) || rule.name.eq_ignore_ascii_case(name))
+}
+
+/// Runs every rule; findings come worst first.
+pub fn run(cx: &CheckContext<'_>) -> (Vec<Finding>, Vec<RuleOutcome>) {
+    let mut findings = Vec::new();
+    let mut outcomes = Vec::new();
+    for rule in all() {
+        let before = findings.len();
+        let checked = (rule.check)(cx, &mut findings);
+        let count = (findings.len() - before) as u64;
+        let (outcome, why) = match checked {
+            _ if count > 0 => (OutcomeKind::Found, None),
+            Ok(()) => (OutcomeKind::Passed, None),
+            Err(NotRun(why)) => (OutcomeKind::NotRun, Some(why)),
+        };
+        outcomes.push(RuleOutcome { code: rule.code.into(), outcome, count, why, blocking: false });
+    }
+    findings.sort_by(|a, b| {
+        b.severity.cmp(&a.severity).then_with(|| a.code.cmp(&b.code)).then_with(|| a.subject.cmp(&b.subject))
+    });
+    (findings, outcomes)
+}

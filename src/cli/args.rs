@@ -1,0 +1,247 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::checks::Severity;
+use crate::model::{Lsn, TimelineId, Timestamp};
+
+/// Proves that PostgreSQL backup archives in object stores can be restored, to which moments, and for how long.
+#[derive(Debug, Parser)]
+#[command(name = "walproof", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the audit could not be completed.\n\
+    walproof only ever reads an archive."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List, judge and report: which moments can be recovered, what is missing, and why
+    Audit(AuditArgs),
+    /// Show backups, WAL, timelines and recovery windows
+    List(ListArgs),
+    /// Can this moment be recovered: from which backup, along which timelines
+    Reach(ReachArgs),
+    /// The manual page of a rule, or the list of rules
+    Rule(RuleArgs),
+    /// Render a saved JSON report again
+    Report(ReportArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `walproof audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Addresses (s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, a directory) or names of clusters;
+    /// all clusters of the configuration, or wal-g's own settings, when none is named
+    #[arg(value_name = "ARCHIVE")]
+    pub archives: Vec<String>,
+    /// Common settings
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `walproof list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// An address or the name of a cluster
+    #[arg(value_name = "ARCHIVE")]
+    pub archives: Vec<String>,
+    /// Common settings
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `walproof reach`
+#[derive(Debug, Args)]
+pub struct ReachArgs {
+    /// An address or the name of a cluster
+    #[arg(value_name = "ARCHIVE")]
+    pub archive: Option<String>,
+    /// The moment, e.g. 2026-11-20T14:30:00Z
+    #[arg(long, value_name = "RFC3339", value_parser = time, required_unless_present = "lsn", conflicts_with = "lsn")]
+    pub time: Option<Timestamp>,
+    /// The position, e.g. 16/B374D848
+    #[arg(long, value_name = "LSN")]
+    pub lsn: Option<Lsn>,
+    /// Only along the way to this timeline
+    #[arg(long, value_name = "N", value_parser = timeline)]
+    pub timeline: Option<TimelineId>,
+    /// Common settings
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `walproof rule`
+#[derive(Debug, Args)]
+pub struct RuleArgs {
+    /// Code or name of a rule; the list of all when left out
+    pub code: Option<String>,
+}
+
+/// `walproof report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A report written by --format json; - for standard input
+    pub file: PathBuf,
+    /// How to show it
+    #[command(flatten)]
+    pub common: Output,
+}
+
+/// Flags of every command that looks at an archive.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Configuration file [default: WALPROOF_CONFIG, else walproof.toml in the working directory]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    pub config: Option<PathBuf>,
+    /// Judge as of another moment
+    #[arg(long, value_name = "RFC3339", value_parser = time, help_heading = "Settings")]
+    pub now: Option<Timestamp>,
+    /// A rule that must be able to run: if it cannot, the audit is incomplete (repeatable)
+    #[arg(long, value_name = "CODE", help_heading = "Settings")]
+    pub require: Vec<String>,
+    /// Stop after this long and report what was learnt so far, e.g. 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Settings")]
+    pub max_time: Option<std::time::Duration>,
+    /// Requests in flight, over all buckets
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096), help_heading = "Settings")]
+    pub connections: u16,
+    /// Bytes per second read at most, e.g. 50MiB
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Settings")]
+    pub limit_rate: Option<u64>,
+    /// Store access
+    #[command(flatten)]
+    pub access: Access,
+    /// Outputs
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How the store is reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Store")]
+pub struct Access {
+    /// A server other than the cloud's own (MinIO, Ceph, LocalStack, fake GCS)
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Region of the bucket; found out when left out
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Profile of ~/.aws/config
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// Bucket in the path instead of the host name
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub path_style: Option<bool>,
+    /// Send no credentials
+    #[arg(long)]
+    pub anonymous: bool,
+    /// Agree to pay for requests to a requester-pays bucket
+    #[arg(long)]
+    pub requester_pays: bool,
+    /// Take this layout whatever the keys look like: wal-g, wal-e, barman-cloud, pgbackrest, files
+    #[arg(long, value_parser = layout)]
+    pub layout: Option<crate::catalog::LayoutKind>,
+    /// wal-g's configuration file: prefix, credentials and encryption keys
+    #[arg(long, value_name = "FILE")]
+    pub walg_config: Option<PathBuf>,
+}
+
+/// Where results go and what they look like.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// text, json or jsonl; F=PATH writes that one to a file (repeatable)
+    #[arg(long = "format", short = 'f', value_name = "F[=PATH]")]
+    pub formats: Vec<String>,
+    /// Write to this file instead of standard output
+    #[arg(long, short = 'o', value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// Lowest severity that makes the exit code 1
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
+    /// Only the answer and what is wrong
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+    /// Show notes, objects and ready-made exceptions too; twice: log requests to standard error
+    #[arg(long, short = 'v', action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// No progress on standard error
+    #[arg(long)]
+    pub no_progress: bool,
+    /// Colours
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// `--fail-on`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Warnings and worse
+    Warning,
+    /// Errors and worse
+    Error,
+    /// Critical findings only
+    Critical,
+}
+
+impl From<FailOn> for Severity {
+    fn from(fail_on: FailOn) -> Self {
+        match fail_on {
+            FailOn::Warning => Severity::Warning,
+            FailOn::Error => Severity::Error,
+            FailOn::Critical => Severity::Critical,
+        }
+    }
+}
+
+/// `--color`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    text.trim().parse::<Timestamp>().map_err(|_| {
+        let hint =
+            if text.contains(' ') && !text.ends_with('Z') { "; the zone is missing: append Z for UTC" } else { "" };
+        format!("not a moment with its zone, like 2026-11-20T14:30:00Z{hint}")
+    })
+}
+
+fn timeline(text: &str) -> Result<TimelineId, String> {
+    text.parse().ok().and_then(TimelineId::new).ok_or_else(|| "timelines are numbered from 1".to_owned())
+}
+
+fn layout(text: &str) -> Result<crate::catalog::LayoutKind, String> {
+    use crate::catalog::LayoutKind;
+    let all = [LayoutKind::WalG, LayoutKind::WalE, LayoutKind::Barman, LayoutKind::Pgbackrest, LayoutKind::Files];
+    all.into_iter()
+        .find(|layout| layout.name().eq_ignore_ascii_case(text))
+        .ok_or_else(|| "known layouts: wal-g, wal-e, barman-cloud, pgbackrest, files".to_owned())
+}
+
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let span: crate::policy::Span = text.parse().map_err(|error: crate::policy::UnitError| error.to_string())?;
+    span.seconds().map(std::time::Duration::from_secs).ok_or_else(|| "a limit has to end".to_owned())
+}
+
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    let size: crate::policy::ByteSize = text.parse().map_err(|error: crate::policy::UnitError| error.to_string())?;
+    if size.0 == 0 { Err("a rate of 0 reads nothing".to_owned()) } else { Ok(size.0) }
+}

@@ -1,0 +1,57 @@
+use std::time::Instant;
+
+use super::args::AuditArgs;
+use super::session::Session;
+use super::{Outcome, output};
+use crate::audit;
+use crate::model::Timestamp;
+use crate::report;
+use crate::report::data::{ArchiveReport, Report};
+
+/// `walproof audit`
+pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
+    output::check(&args.common.output)?;
+    let session = Session::new(&args.common)?;
+    let report = report_on(&session, &args.archives).await?;
+    output::write(&report, &args.common.output)?;
+    Ok(output::outcome(&report, args.common.output.fail_on.into()))
+}
+
+/// Audits what the names say, one after the other. One archive that cannot be audited never stops the others.
+pub(super) async fn report_on(session: &Session, names: &[String]) -> anyhow::Result<Report> {
+    let started_at = Timestamp::now();
+    let begun = Instant::now();
+    let mut archives: Vec<ArchiveReport> = Vec::new();
+    for place in session.places(names)? {
+        match session.open(&place).await {
+            Ok(targets) => {
+                for target in targets {
+                    archives.extend(audit::audit(&target, &session.options, &session.ctx).await);
+                }
+            }
+            Err(error) => {
+                let (address, _) = &place.storages[0];
+                let name = place.name.clone().unwrap_or_else(|| address.to_string());
+                archives.push(report::broken_archive(
+                    &name,
+                    &address.to_string(),
+                    provider(address),
+                    None,
+                    format!("{error:#}"),
+                ));
+            }
+        }
+    }
+    session.ctx.progress.finish();
+    Ok(report::finish(started_at, begun.elapsed().as_secs_f64(), session.ctx.as_of, archives))
+}
+
+fn provider(address: &crate::store::Address) -> &'static str {
+    use crate::store::{Address, Cloud};
+    match address {
+        Address::Directory(_) => "file",
+        Address::Bucket { cloud: Cloud::S3, .. } => "s3",
+        Address::Bucket { cloud: Cloud::Gcs, .. } => "gcs",
+        Address::Bucket { cloud: Cloud::Azure, .. } => "azure",
+    }
+}

@@ -1,0 +1,86 @@
+//! The command-line program: one file per command.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod audit;
+mod list;
+mod output;
+mod progress;
+mod reach;
+mod report;
+mod rule;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+pub use args::{Cli, Command, Common};
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing at or above the threshold; reachable.
+    Clean,
+    /// Findings; not reachable.
+    Found,
+    /// The command could not do its job, or cannot tell.
+    Failed,
+    /// A code of the command's own contract.
+    Code(u8),
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        ExitCode::from(match outcome {
+            Outcome::Clean => 0,
+            Outcome::Found => 1,
+            Outcome::Failed => 2,
+            Outcome::Code(code) => code,
+        })
+    }
+}
+
+/// Runs the program with the process's own arguments.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, everything else is wrong usage.
+            let code = if error.use_stderr() { Outcome::Failed } else { Outcome::Clean };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    match dispatch(cli) {
+        Ok(outcome) => outcome.into(),
+        Err(error) if is_broken_pipe(&error) => Outcome::Clean.into(),
+        Err(error) => {
+            let text: Vec<String> = format!("{error:#}").lines().map(crate::report::clean).collect();
+            eprintln!("walproof: {}", text.join("\n"));
+            Outcome::Failed.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+    match cli.command {
+        Command::Audit(args) => session::block_on(audit::run(args)),
+        Command::List(args) => session::block_on(list::run(args)),
+        Command::Reach(args) => session::block_on(reach::run(args)),
+        Command::Rule(args) => rule::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "walproof", &mut std::io::stdout().lock());
+            Ok(Outcome::Clean)
+        }
+    }
+}
+
+/// A reader that closed its end, as `head` does, is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

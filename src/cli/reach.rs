@@ -1,0 +1,74 @@
+use std::io::Write;
+
+use super::Outcome;
+use super::args::ReachArgs;
+use super::session::Session;
+use crate::audit::{self, Content};
+use crate::catalog::{self, Moment, Verdict};
+use crate::report::{ReachReport, reach_report, render_reach};
+
+/// `walproof reach`
+pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
+    let json = match args.common.output.formats.as_slice() {
+        [] => false,
+        [one] if one == "text" => false,
+        [one] if one == "json" || one == "jsonl" => true,
+        _ => anyhow::bail!("reach writes text or json"),
+    };
+    let moment = match (args.lsn, args.time) {
+        (Some(lsn), _) => Moment::Lsn(lsn),
+        (None, Some(time)) => Moment::Time(time),
+        (None, None) => anyhow::bail!("name the moment: --time or --lsn"),
+    };
+    let session = Session::new(&args.common)?;
+    let names: Vec<String> = args.archive.iter().cloned().collect();
+    let mut answers: Vec<(Verdict, ReachReport)> = Vec::new();
+    for place in session.places(&names)? {
+        for target in session.open(&place).await? {
+            for found in audit::catalogue(&target, &session.options, &session.ctx).await? {
+                if let Some(error) = found.error {
+                    anyhow::bail!("{}: {error}", found.url);
+                }
+                let Content::Known(known) = &found.content else { continue };
+                let answer = catalog::reach(&known.archive, &known.recovery, moment, args.timeline);
+                answers.push((
+                    answer.verdict,
+                    reach_report(&found.name, &found.url, &known.archive, &known.recovery, moment, &answer),
+                ));
+            }
+        }
+    }
+    session.ctx.progress.finish();
+    let mut out: Box<dyn Write> = match &args.common.output.output {
+        Some(path) => Box::new(std::fs::File::create(path)?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let many = answers.len() > 1;
+    for (_, report) in &answers {
+        if json {
+            if many {
+                serde_json::to_writer(&mut out, report)?
+            } else {
+                serde_json::to_writer_pretty(&mut out, report)?
+            }
+            writeln!(out)?;
+        } else {
+            if many {
+                writeln!(out, "{}", crate::report::clean(&report.archive))?;
+            }
+            render_reach(report, &mut out)?;
+        }
+    }
+    let worst = answers.iter().map(|(verdict, _)| match verdict {
+        Verdict::Reachable => Outcome::Clean,
+        Verdict::Unreachable => Outcome::Found,
+        Verdict::Unknown => Outcome::Failed,
+    });
+    Ok(worst
+        .max_by_key(|outcome| match outcome {
+            Outcome::Clean => 0,
+            Outcome::Found => 1,
+            _ => 2,
+        })
+        .unwrap_or(Outcome::Failed))
+}

@@ -1,0 +1,50 @@
+//! From a [`Report`] to what people and programs read. One file per output, each a pure function of the document.
+
+mod assemble;
+pub mod data;
+mod json;
+mod reach;
+mod text;
+
+use std::io::{self, Write};
+
+pub use assemble::{ArchiveFacts, assemble, broken_archive, finish};
+pub use data::Report;
+pub use reach::{NearReport, ReachReport, reach_report, render_reach};
+pub use text::{Style, clean, render_list};
+pub use text::{bytes, count, moment, span};
+
+/// An output format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// For people.
+    Text,
+    /// The whole document.
+    Json,
+    /// One line for each archive, backup and finding.
+    Jsonl,
+}
+
+impl Format {
+    /// Every format with its name.
+    pub const ALL: &'static [(Format, &'static str)] =
+        &[(Format::Text, "text"), (Format::Json, "json"), (Format::Jsonl, "jsonl")];
+
+    /// A format by name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(format, _)| *format)
+    }
+}
+
+/// Writes a report in a format.
+///
+/// # Errors
+/// Those of the writer.
+pub fn render(format: Format, report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Text => text::render(report, style, out),
+        Format::Json => json::render(report, out),
+        Format::Jsonl => json::render_lines(report, out),
+    }
+}

@@ -1,0 +1,111 @@
+use super::words::{clean, minute, moment, span};
+use crate::checks::Severity;
+use crate::report::data::{ArchiveReport, Restorable, Status, WindowReport};
+
+/// The verdict in one word.
+pub(super) fn word(status: Status) -> &'static str {
+    match status {
+        Status::Ok | Status::Info => "OK",
+        Status::Warning => "WARNING",
+        Status::Error => "ERROR",
+        Status::Critical => "CRITICAL",
+        Status::Incomplete => "INCOMPLETE",
+    }
+}
+
+/// The answer: what can be recovered, at which rung, and what cannot.
+pub(super) fn of(archive: &ArchiveReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(error) = &archive.error {
+        lines.push(clean(error));
+        if archive.layout.is_none() || archive.backups.is_empty() {
+            return lines;
+        }
+    }
+    let window =
+        archive.recovery_window.as_ref().or_else(|| archive.recovery_windows.iter().max_by_key(|window| window.to_lsn));
+    let Some(window) = window else {
+        let no_backup = archive.findings.iter().find(|finding| finding.code == "BKP012");
+        let why = no_backup.map_or("no backup is usable", |finding| finding.message.as_str());
+        lines.push(format!("nothing can be recovered: {}", clean(why)));
+        return lines;
+    };
+    let stretch = format!("any moment {}", range(window));
+    let about = match window.seconds {
+        Some(seconds) => format!("  ({}, timeline {})", span(seconds), window.timeline),
+        None => format!("  (timeline {})", window.timeline),
+    };
+    let blocked = furthest_blocked(archive, window);
+    if window.holes.is_empty() && blocked.is_none() {
+        lines.push(format!("nothing is missing for {stretch}{about}"));
+    } else {
+        for hole in &window.holes {
+            let length = hole.from.zip(hole.to).map(|(from, to)| span(to.duration_since(from).as_secs()));
+            let length = length.unwrap_or_else(|| "a stretch".to_owned());
+            let when = match (hole.from, hole.to) {
+                (Some(from), Some(to)) => format!("{} .. {} UTC", moment(from), moment(to)),
+                _ => format!("LSN {} .. {}", hole.from_lsn, hole.to_lsn),
+            };
+            lines.push(format!("{length} cannot be recovered: {when} (LSN {} .. {})", hole.from_lsn, hole.to_lsn));
+        }
+        if let Some(segment) = blocked {
+            lines.push(format!("nothing behind segment {segment} can be recovered, although later WAL exists"));
+        }
+        lines.push(format!("nothing is missing for the other moments {}{about}", range(window)));
+    }
+    if archive.recovery_window.is_none() {
+        lines.push("recovery_target_timeline = 'latest' works from no usable backup: name the timeline".to_owned());
+    }
+    let unusable = archive.backups.iter().filter(|backup| backup.restorable == Restorable::No).count();
+    if unusable > 0 {
+        lines.push(format!("{unusable} of {} backups cannot be restored", archive.backups.len()));
+    }
+    let unknown = archive.backups.iter().filter(|backup| backup.restorable == Restorable::Unknown).count();
+    if unknown > 0 {
+        lines.push(format!(
+            "of {unknown} of {} backups the listing cannot tell whether every part is there",
+            archive.backups.len()
+        ));
+    }
+    lines.push(rungs(archive));
+    lines
+}
+
+/// What was proven beyond the listing.
+fn rungs(archive: &ArchiveReport) -> String {
+    let segments: u64 = archive.timelines.iter().map(|timeline| timeline.segments).sum();
+    let proven: f64 = archive
+        .timelines
+        .iter()
+        .flat_map(|timeline| &timeline.runs)
+        .map(|run| run.proven_fraction * run.segments as f64)
+        .sum();
+    let content = match (segments, proven > 0.0) {
+        (0, _) | (_, false) => "content not proven".to_owned(),
+        _ => format!("content proven {:.0} %", 100.0 * proven / segments as f64),
+    };
+    let restored = archive.backups.iter().filter_map(|backup| Some((backup.rungs.restored?, &backup.name))).max();
+    let restored = restored.map_or_else(
+        || "no restore proven".to_owned(),
+        |(time, name)| format!("last restore proven {}, {}", minute(time), clean(name)),
+    );
+    let errors = archive.findings.iter().filter(|f| f.waived.is_none() && f.severity >= Severity::Error).count();
+    let listed = if errors == 0 { "judged by listing and metadata" } else { "see the findings below" };
+    format!("{content} · {restored} · {listed}")
+}
+
+fn range(window: &WindowReport) -> String {
+    match (window.from, window.to) {
+        (Some(from), Some(to)) => format!("{} .. {} UTC", moment(from), moment(to)),
+        (Some(from), None) => format!("from {} UTC to LSN {}", moment(from), window.to_lsn),
+        _ => format!("LSN {} .. {}", window.from_lsn, window.to_lsn),
+    }
+}
+
+/// The segment at which even the best chain of a window stops, where later WAL exists.
+fn furthest_blocked<'a>(archive: &'a ArchiveReport, window: &WindowReport) -> Option<&'a str> {
+    let ways =
+        archive.backups.iter().filter(|backup| backup.restorable != Restorable::No).flat_map(|backup| &backup.recovery);
+    let own = ways.filter(|way| way.timeline == window.timeline && way.to_lsn == window.to_lsn);
+    own.filter_map(|way| way.blocked_at.as_deref()).next()
+}
