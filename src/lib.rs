@@ -27,5 +27,7 @@ pub mod report;
 #[cfg(feature = "io")]
 pub mod run;
 #[cfg(feature = "io")]
+pub mod state;
+#[cfg(feature = "io")]
 pub mod store;
 pub mod wal;
