@@ -1,5 +1,6 @@
 //! What `audit`, `list` and `reach` say about real archives, whole and damaged, against what is known to be true.
 
+#![allow(clippy::disallowed_methods)]
 #![cfg(all(feature = "cli", feature = "openpgp", feature = "libsodium", feature = "lzo"))]
 
 mod golden_support;

@@ -31,6 +31,9 @@ pub enum Command {
     Rule(RuleArgs),
     /// Render a saved JSON report again
     Report(ReportArgs),
+    /// Make a real archive from a real PostgreSQL on this machine, audit it, damage copies, show what is found
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -76,6 +79,24 @@ pub struct ReachArgs {
     /// Only along the way to this timeline
     #[arg(long, value_name = "N", value_parser = timeline)]
     pub timeline: Option<TimelineId>,
+    /// Common settings
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `walproof demo`
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep the archive and its damaged copies in this new directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Directory with PostgreSQL's programs; found or downloaded when left out (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub pg_bin: Vec<PathBuf>,
+    /// Unprivileged user to run the server as when walproof runs as root
+    #[arg(long, value_name = "USER")]
+    pub run_as: Option<String>,
     /// Common settings
     #[command(flatten)]
     pub common: Common,

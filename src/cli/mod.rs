@@ -3,6 +3,8 @@
 
 mod args;
 mod audit;
+#[cfg(feature = "demo")]
+mod demo;
 mod list;
 mod output;
 mod progress;
@@ -70,6 +72,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Reach(args) => session::block_on(reach::run(args)),
         Command::Rule(args) => rule::run(&args),
         Command::Report(args) => report::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => session::block_on(demo::run(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "walproof", &mut std::io::stdout().lock());
             Ok(Outcome::Clean)

@@ -2,7 +2,7 @@
 //!
 //! They lie in `WALPROOF_GOLDEN` (default `../shared/golden`). Where they are absent a test says SKIPPED, unless
 //! `WALPROOF_REQUIRE_GOLDEN=1` makes that a failure.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::disallowed_methods, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

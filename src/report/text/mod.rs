@@ -147,7 +147,7 @@ fn backups(archive: &ArchiveReport, style: &Style, out: &mut dyn Write) -> io::R
         if total > BACKUPS_SHOWN && (BACKUPS_SHOWN / 2..total - BACKUPS_SHOWN / 2).contains(&at) {
             continue;
         }
-        let taken = backup.finished_at.map_or_else(|| "unknown".to_owned(), |time| words::minute(time));
+        let taken = backup.finished_at.map_or_else(|| "unknown".to_owned(), words::minute);
         let rung = backup.rung.map_or("none", |rung| rung.name());
         let line = format!(
             "  {:<name_width$}  {:<5}  {:<16}  {:>9}  {:<9}  {}",
@@ -190,7 +190,7 @@ fn reaches(archive: &ArchiveReport, backup: &BackupReport) -> String {
     if end == Some(best.to_lsn) && best.blocked_at.is_none() {
         return format!("the end (TL{}){doubt}", best.timeline);
     }
-    let time = best.to.map_or_else(|| format!("LSN {}", best.to_lsn), |time| words::minute(time));
+    let time = best.to.map_or_else(|| format!("LSN {}", best.to_lsn), words::minute);
     format!("{time} (TL{}){doubt}", best.timeline)
 }
 
@@ -269,7 +269,8 @@ fn footer(archive: &ArchiveReport, report: &Report) -> String {
         let codes: std::collections::BTreeSet<&str> =
             archive.findings.iter().filter(|f| f.severity == Severity::Info).map(|f| f.code.as_ref()).collect();
         let codes: Vec<&str> = codes.into_iter().collect();
-        parts.push(format!("{notes} notes ({}; -v shows them)", codes.join(", ")));
+        let plural = if notes == 1 { "note" } else { "notes" };
+        parts.push(format!("{notes} {plural} ({}; -v shows them)", codes.join(", ")));
     }
     parts.join("        ")
 }
