@@ -61,7 +61,12 @@ impl Limits {
             Arc::new(Gate {
                 all: Arc::clone(&self.all),
                 share_max: self.connections as f64,
-                state: Mutex::new(GateState { share: self.connections as f64, in_flight: 0, epoch: 0 }),
+                state: Mutex::new(GateState {
+                    share: self.connections as f64,
+                    in_flight: 0,
+                    epoch: 0,
+                    answered: false,
+                }),
                 freed: Notify::new(),
             })
         });
@@ -102,6 +107,8 @@ struct GateState {
     in_flight: usize,
     /// Counts the halvings. Only a request that went in after the last one can cause the next.
     epoch: u64,
+    /// At least one request went well.
+    answered: bool,
 }
 
 impl Gate {
@@ -140,6 +147,11 @@ impl Gate {
         }
     }
 
+    /// Whether any request to this bucket went well so far.
+    pub fn has_answered(&self) -> bool {
+        lock(&self.state).answered
+    }
+
     /// Requests this bucket may have in flight now.
     pub fn share(&self) -> usize {
         lock(&self.state).share as usize
@@ -176,6 +188,7 @@ impl Permit {
         let grew = {
             let mut state = lock(&self.gate.state);
             let before = state.share;
+            state.answered = true;
             if before < self.gate.share_max {
                 state.share = (before + 1.0 / (WINDOWS_TO_GROW * before)).min(self.gate.share_max);
             }

@@ -7,11 +7,15 @@ mod address;
 mod bridge;
 mod disk;
 mod error;
+#[cfg(feature = "http")]
+mod http;
 mod limits;
 mod memory;
 mod open;
 mod resume;
 mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -30,6 +34,8 @@ pub use limits::{Gate, Limits, Permit};
 pub use memory::MemoryStore;
 pub use open::{Secret, StoreOptions, open};
 pub use retry::{Again, Fault, Retry, or_cancelled, with_retries};
+#[cfg(feature = "s3")]
+pub use s3::S3Store;
 
 /// A boxed future, so that stores are objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -100,8 +100,11 @@ pub async fn open(
     limits: Arc<Limits>,
     cancel: Cancel,
 ) -> Result<Arc<dyn Store>, StoreError> {
-    let _ = options;
     match address {
+        #[cfg(feature = "s3")]
+        Address::Bucket { cloud: Cloud::S3, bucket, .. } => {
+            Ok(Arc::new(super::S3Store::open(bucket, options, limits, cancel).await?))
+        }
         Address::Directory(path) => Ok(Arc::new(DiskStore::open(path, limits, cancel).await?)),
         Address::Bucket { cloud, .. } => Err(left_out(*cloud)),
     }

@@ -9,6 +9,8 @@ use crate::run::Cancel;
 
 /// How often a wait looks whether it has been cancelled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Attempts at a server that has never answered.
+const ATTEMPTS_WITHOUT_ANY_ANSWER_MAX: u32 = 4;
 /// Longest wait that a server's `Retry-After` can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,8 @@ pub struct Fault {
 pub enum Again {
     /// The answer is final.
     No,
+    /// There is no connection to the server. If there never was one, that will hardly change.
+    Unreachable,
     /// A fault that may pass; the server may have said when.
     Passing(Option<Duration>),
     /// The server asks for fewer requests; it may have said for how long.
@@ -97,8 +101,15 @@ where
             }
             Err(fault) => fault,
         };
+        let mut tries_max = retry.attempts_max;
         let after = match fault.again {
             Again::No => return Err(fault.error),
+            Again::Unreachable => {
+                if !gate.has_answered() {
+                    tries_max = tries_max.min(ATTEMPTS_WITHOUT_ANY_ANSWER_MAX);
+                }
+                None
+            }
             Again::Passing(after) => after,
             Again::Throttled(after) => {
                 permit.throttled();
@@ -106,7 +117,7 @@ where
             }
         };
         drop(permit);
-        if tries >= retry.attempts_max {
+        if tries >= tries_max {
             let mut error = fault.error;
             error.message = format!("{} ({tries} attempts)", error.message);
             return Err(error);
