@@ -16,6 +16,7 @@ mod resume;
 mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
+mod shard;
 
 use std::fmt;
 use std::ops::Range;
@@ -36,6 +37,7 @@ pub use open::{Secret, StoreOptions, open};
 pub use retry::{Again, Fault, Retry, or_cancelled, with_retries};
 #[cfg(feature = "s3")]
 pub use s3::S3Store;
+pub use shard::{ListOptions, ListStats, list_all, list_range};
 
 /// A boxed future, so that stores are objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

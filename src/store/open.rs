@@ -100,6 +100,8 @@ pub async fn open(
     limits: Arc<Limits>,
     cancel: Cancel,
 ) -> Result<Arc<dyn Store>, StoreError> {
+    // Without any cloud, a build has nothing to do with them.
+    let _ = options;
     match address {
         #[cfg(feature = "s3")]
         Address::Bucket { cloud: Cloud::S3, bucket, .. } => {

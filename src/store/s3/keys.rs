@@ -74,7 +74,7 @@ impl fmt::Debug for Keys {
 fn unauthenticated(error: CredentialsError) -> StoreError {
     let unauthenticated = |message: String| StoreError::new(StoreErrorKind::Unauthenticated, message);
     let chain = chain(&error);
-    let error = match &error {
+    match &error {
         CredentialsError::CredentialsNotLoaded(_) => unauthenticated("there are no AWS credentials".to_owned()).advise(
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or run where a role is attached; \
              profile files, web identity, container and instance metadata were tried too",
@@ -88,8 +88,7 @@ fn unauthenticated(error: CredentialsError) -> StoreError {
         }
         _ => unauthenticated(format!("cannot get AWS credentials: {}", words(&chain))),
     }
-    .because(error);
-    error
+    .because(error)
 }
 
 /// All that an error and its causes say; the outermost alone is mostly "an error occurred".
