@@ -154,6 +154,8 @@ pub struct Archive {
     pub first_pages: BTreeMap<SegmentName, Known<FirstPage>>,
     /// Clusters that wrote here, oldest first; never empty where there is any backup or WAL.
     pub incarnations: Vec<Incarnation>,
+    /// System identifiers that are at home here: seen in WAL and in a backup, or in several segments.
+    pub clusters: Vec<u64>,
     /// Objects of no known kind.
     pub strays: Strays,
     /// Objects below the root.

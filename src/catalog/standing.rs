@@ -164,17 +164,15 @@ pub(super) fn add_ancestors(archive: &Archive, standings: &mut [Standing]) {
     }
 }
 
-/// `(own, archive's)` where the backup's system identifier belongs to no incarnation of this archive.
+/// `(own, archive's)` where the backup's system identifier is not at home in this archive.
 fn foreign(archive: &Archive, backup: &BaseBackup) -> Option<(u64, u64)> {
     let own = backup.system_identifier.copied()?;
-    let known: Vec<u64> =
-        archive.incarnations.iter().filter_map(|incarnation| incarnation.system_identifier.copied()).collect();
-    if known.is_empty() || known.contains(&own) {
+    if archive.clusters.is_empty() || archive.clusters.contains(&own) {
         return None;
     }
     let start = backup.start_segment(archive.segment_size)?;
     let here = archive.incarnation(start).and_then(|incarnation| incarnation.system_identifier.copied());
-    Some((own, here.unwrap_or(known[known.len() - 1])))
+    Some((own, here.unwrap_or(archive.clusters[archive.clusters.len() - 1])))
 }
 
 /// The backup's start segment was written by another cluster, although its own cluster has written WAL here.
@@ -186,8 +184,7 @@ fn is_wal_overwritten(archive: &Archive, backup: &BaseBackup) -> bool {
     let Some(first) = page(name) else { return false };
     first.system_identifier != own
         && foreign(archive, backup).is_none()
-        && archive.first_pages.values().filter_map(|page| page.get()).any(|page| page.system_identifier == own)
-        && archive.backups.iter().any(|other| other.system_identifier.copied() == Some(first.system_identifier))
+        && archive.clusters.contains(&first.system_identifier)
 }
 
 /// Parts that were stored after the sentinel: the backup was overwritten in place. Clocks of stores are coarse, so

@@ -383,7 +383,7 @@ impl Layout for WalGLayout {
             .filter(|backup| !matches!(backup.sentinel, SidecarState::NotExpected))
             .max_by_key(|backup| backup.sentinel_modified())
             .map(|backup| backup.name.clone());
-        let incarnations = identity::incarnations(&backups, &wal, &self.pages, segment_size);
+        let (incarnations, clusters) = identity::incarnations(&backups, &wal, &self.pages, segment_size);
         let copied = identity::is_copied(&backups);
         let all_wale = !backups.is_empty() && backups.iter().all(|backup| backup.producer == Producer::WalE);
         let only_lzop = self.codecs.keys().all(|codec| *codec == CodecKind::Lzop);
@@ -402,6 +402,7 @@ impl Layout for WalGLayout {
             unfinished,
             first_pages: self.pages.clone(),
             incarnations,
+            clusters,
             strays: self.strays.clone(),
             objects: self.objects,
             bytes: self.bytes,

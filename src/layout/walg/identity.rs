@@ -143,13 +143,13 @@ struct Sighting {
     page: bool,
 }
 
-/// Splits the positions of an archive among the clusters that wrote it.
+/// Splits the positions of an archive among the clusters that wrote it; also the identifiers that are at home here.
 pub(super) fn incarnations(
     backups: &[BaseBackup],
     segments: &SegmentSet,
     pages: &BTreeMap<SegmentName, Known<FirstPage>>,
     size: SegmentSize,
-) -> Vec<Incarnation> {
+) -> (Vec<Incarnation>, Vec<u64>) {
     let mut seen: Vec<Sighting> = Vec::new();
     for (name, page) in pages {
         if let (Some(at), Some(page)) = (name.number(size), page.get()) {
@@ -166,7 +166,7 @@ pub(super) fn incarnations(
         .filter_map(|timeline| segments.line(timeline).present.first())
         .chain(backups.iter().filter_map(|backup| Some(backup.start_segment(size)?.0)))
         .min();
-    let Some(first) = first else { return Vec::new() };
+    let Some(first) = first else { return (Vec::new(), Vec::new()) };
     let established = established(&seen);
     let major = |id: u64| seen.iter().filter(|s| s.id == id).find_map(|s| s.major);
     if let Some(hand_over) = hand_over(&seen, &established) {
@@ -183,21 +183,23 @@ pub(super) fn incarnations(
                 end: None,
             });
         }
-        return result;
+        return (result, established);
     }
     // No orderly hand-over: the archive is the cluster's that is seen most; of equals, the one of the newest backup.
-    let mut ids: Vec<u64> = if established.is_empty() { seen.iter().map(|s| s.id).collect() } else { established };
+    let mut ids: Vec<u64> =
+        if established.is_empty() { seen.iter().map(|s| s.id).collect() } else { established.clone() };
     ids.sort_unstable();
     ids.dedup();
     let newest = backups.iter().rev().find_map(|backup| backup.system_identifier.copied());
     let count = |id: u64| seen.iter().filter(|s| s.id == id).count();
     let main = ids.into_iter().max_by_key(|id| (count(*id), newest == Some(*id)));
-    vec![Incarnation {
+    let only = Incarnation {
         system_identifier: Known::from_option(main, "no sentinel and no readable WAL page says"),
         pg_major: main.and_then(major).or_else(|| backups.iter().rev().find_map(BaseBackup::pg_major)),
         first: SegmentNo(first),
         end: None,
-    }]
+    };
+    (vec![only], established)
 }
 
 /// Identifiers that are at home here: seen in WAL and in a backup, or in two segments. A single odd page or a single
