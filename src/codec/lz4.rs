@@ -57,14 +57,14 @@ impl Lz4 {
         }
     }
 
-    /// Reads frame headers up to a data frame; false at a legal end of the input.
-    fn begin_frame(&mut self, source: &mut Source<'_>) -> Result<bool, CodecError> {
+    /// Reads frame headers up to a data frame; `None` at a legal end of the input.
+    fn begin_frame(&mut self, source: &mut Source<'_>) -> Result<Option<Descriptor>, CodecError> {
         loop {
             let mut magic = [0; 4];
             let start = source.position();
             match source.read_full(&mut magic)? {
                 4 => {}
-                0 if self.frames > 0 => return Ok(false),
+                0 if self.frames > 0 => return Ok(None),
                 0 => return Err(source.fail(CodecErrorKind::Empty, "lz4: there is no frame")),
                 _ if self.frames == 0 => {
                     return Err(source.fail(CodecErrorKind::Truncated, "lz4: the frame header is cut"));
@@ -77,12 +77,12 @@ impl Lz4 {
                 continue;
             }
             if magic == MAGIC {
-                self.frame = Some(read_descriptor(source)?);
+                let frame = read_descriptor(source)?;
                 self.frames += 1;
                 self.hasher = XxHash32::with_seed(0);
                 self.frame_bytes = 0;
                 self.history.clear();
-                return Ok(true);
+                return Ok(Some(frame));
             }
             let legacy = u32::from_le_bytes(magic) == LEGACY_MAGIC;
             return Err(match (self.frames, legacy) {
@@ -99,11 +99,11 @@ impl Lz4 {
         }
     }
 
-    /// Decodes the next block into `self.block`; false at the end mark, when all checks held.
-    fn next_block(&mut self, source: &mut Source<'_>) -> Result<bool, CodecError> {
-        let Some(frame) = &self.frame else { return Ok(false) };
+    /// Reads the next block into `self.packed`: its length, and whether it is stored as it is. `None` at
+    /// the end mark, when all checks of the frame held.
+    fn read_block(&mut self, source: &mut Source<'_>, frame: &Descriptor) -> Result<Option<(usize, bool)>, CodecError> {
         let at = source.position();
-        let corrupt = |message: String| CodecError::new(CodecErrorKind::Corrupt, at, message);
+        let corrupt = |message: String| Err(CodecError::new(CodecErrorKind::Corrupt, at, message));
         let mark = source.array("lz4: the frame lacks its end mark, it")?;
         let mark = u32::from_le_bytes(mark);
         if mark == 0 {
@@ -111,53 +111,73 @@ impl Lz4 {
                 && expected != self.frame_bytes
             {
                 let seen = self.frame_bytes;
-                return Err(corrupt(format!("lz4: the frame promises {expected} bytes and holds {seen}")));
+                return corrupt(format!("lz4: the frame promises {expected} bytes and holds {seen}"));
             }
             if frame.content_checksum {
                 let expected = u32::from_le_bytes(source.array("lz4: the content checksum")?);
                 if expected != self.hasher.finish() as u32 {
-                    return Err(corrupt("lz4: the content checksum is wrong".into()));
+                    return corrupt("lz4: the content checksum is wrong".into());
                 }
             }
-            self.frame = None;
-            return Ok(false);
+            return Ok(None);
         }
-        let (stored, bytes) = (mark >> 31 == 1, (mark & 0x7FFF_FFFF) as usize);
+        let (bytes, stored) = ((mark & 0x7FFF_FFFF) as usize, mark >> 31 == 1);
         if bytes > frame.block_max {
-            return Err(corrupt(format!("lz4: a block of {bytes} bytes, the frame allows {}", frame.block_max)));
+            return corrupt(format!("lz4: a block of {bytes} bytes, the frame allows {}", frame.block_max));
         }
-        let place = if stored { &mut self.block } else { &mut self.packed };
-        if place.len() < bytes {
-            place.resize(bytes, 0);
+        if self.packed.len() < bytes {
+            self.packed.resize(bytes, 0);
         }
-        source.read_exact(&mut place[..bytes], "lz4: a block")?;
+        source.read_exact(&mut self.packed[..bytes], "lz4: a block")?;
         if frame.block_checksums {
             let expected = u32::from_le_bytes(source.array("lz4: a block checksum")?);
-            if expected != xxh32(&place[..bytes]) {
-                return Err(corrupt("lz4: a block checksum is wrong".into()));
+            if expected != xxh32(&self.packed[..bytes]) {
+                return corrupt("lz4: a block checksum is wrong".into());
             }
         }
-        self.next = 0;
-        self.filled = if stored {
+        Ok(Some((bytes, stored)))
+    }
+
+    /// Unpacks the block that was read into `plain`, which has room for the largest one.
+    fn unpack(&mut self, frame: &Descriptor, bytes: usize, stored: bool, plain: &mut [u8]) -> Result<usize, String> {
+        let packed = &self.packed[..bytes];
+        let made = if stored {
+            plain[..bytes].copy_from_slice(packed);
             bytes
+        } else if frame.linked && !self.history.is_empty() {
+            decompress_into_with_dict(packed, plain, &self.history)
+                .map_err(|error| format!("lz4: a block does not decode: {error}"))?
         } else {
-            self.block.resize(frame.block_max, 0);
-            if frame.linked && !self.history.is_empty() {
-                decompress_into_with_dict(&self.packed[..bytes], &mut self.block, &self.history)
-            } else {
-                decompress_into(&self.packed[..bytes], &mut self.block)
-            }
-            .map_err(|error| corrupt(format!("lz4: a block does not decode: {error}")))?
+            decompress_into(packed, plain).map_err(|error| format!("lz4: a block does not decode: {error}"))?
         };
-        let plain = &self.block[..self.filled];
+        let plain = &plain[..made];
         if frame.content_checksum {
             self.hasher.write(plain);
         }
-        self.frame_bytes += plain.len() as u64;
+        self.frame_bytes += made as u64;
         if frame.linked {
             remember(&mut self.history, plain);
         }
-        Ok(true)
+        Ok(made)
+    }
+
+    /// Decodes the next block, straight into `out` where that is large enough; how much of `out` was filled.
+    fn next_block(&mut self, source: &mut Source<'_>, frame: Descriptor, out: &mut [u8]) -> Result<usize, CodecError> {
+        let at = source.position();
+        let Some((bytes, stored)) = self.read_block(source, &frame)? else { return Ok(0) };
+        let corrupt = |message| CodecError::new(CodecErrorKind::Corrupt, at, message);
+        let made = if let Some(room) = out.get_mut(..frame.block_max) {
+            self.unpack(&frame, bytes, stored, room).map_err(corrupt)?
+        } else {
+            let mut block = std::mem::take(&mut self.block);
+            block.resize(frame.block_max, 0);
+            let filled = self.unpack(&frame, bytes, stored, &mut block);
+            self.block = block;
+            (self.next, self.filled) = (0, filled.map_err(corrupt)?);
+            0
+        };
+        self.frame = Some(frame);
+        Ok(made)
     }
 }
 
@@ -170,10 +190,17 @@ impl Decode for Lz4 {
                 self.next += bytes;
                 return Ok(bytes);
             }
-            if self.frame.is_none() && !self.begin_frame(source)? {
-                return Ok(0);
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.begin_frame(source)? {
+                    Some(frame) => frame,
+                    None => return Ok(0),
+                },
+            };
+            let made = self.next_block(source, frame, out)?;
+            if made > 0 {
+                return Ok(made);
             }
-            self.next_block(source)?;
         }
     }
 }

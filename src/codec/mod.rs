@@ -16,6 +16,7 @@
 
 mod brotli;
 mod bzip2;
+pub mod checksum;
 pub mod crypto;
 mod error;
 mod frames;

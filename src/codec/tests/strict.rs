@@ -291,3 +291,13 @@ fn mutated_streams_never_panic() {
         }
     }
 }
+
+#[test]
+fn a_decoder_can_move_to_another_thread() {
+    let packed = encode(CodecKind::Zstd, &sample(5000));
+    let mut reader = decoder(CodecKind::Zstd, Box::new(&packed[..]), &Limits::default()).unwrap();
+    let copied = std::thread::scope(|scope| {
+        scope.spawn(move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap()).join().unwrap()
+    });
+    assert_eq!(copied, 5000);
+}
