@@ -182,7 +182,7 @@ pub struct Access {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// text, json or jsonl; F=PATH writes that one to a file (repeatable)
+    /// text, json, jsonl, junit, nagios or markdown; F=PATH writes that one to a file (repeatable)
     #[arg(long = "format", short = 'f', value_name = "F[=PATH]")]
     pub formats: Vec<String>,
     /// Write to this file instead of standard output

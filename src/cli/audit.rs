@@ -14,7 +14,7 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     let session = Session::new(&args.common)?;
     let report = report_on(&session, &args.archives).await?;
     output::write(&report, &args.common.output)?;
-    Ok(output::outcome(&report, args.common.output.fail_on.into()))
+    Ok(output::exit(&report, &args.common.output))
 }
 
 /// Audits what the names say, one after the other. One archive that cannot be audited never stops the others.

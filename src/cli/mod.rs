@@ -49,9 +49,12 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, everything else is wrong usage.
-            let code = if error.use_stderr() { Outcome::Failed } else { Outcome::Clean };
             let _ = error.print();
-            return code.into();
+            if !error.use_stderr() {
+                return Outcome::Clean.into();
+            }
+            let line = error.to_string();
+            return failed(line.lines().next().unwrap_or("wrong usage")).into();
         }
     };
     match dispatch(cli) {
@@ -60,9 +63,18 @@ pub fn run() -> ExitCode {
         Err(error) => {
             let text: Vec<String> = format!("{error:#}").lines().map(crate::report::clean).collect();
             eprintln!("walproof: {}", text.join("\n"));
-            Outcome::Failed.into()
+            failed(&text.join("; ")).into()
         }
     }
+}
+
+/// The code of a run without a result. A monitoring system reads standard output, and knows 3 as "could not look".
+fn failed(message: &str) -> Outcome {
+    if !output::wants_nagios(std::env::args_os()) {
+        return Outcome::Failed;
+    }
+    println!("{}", crate::report::nagios_failure(message));
+    Outcome::Code(3)
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {

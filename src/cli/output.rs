@@ -108,12 +108,35 @@ pub(super) fn style(output: &Output, to_file: bool) -> Style {
         terminal,
         verbose: output.verbose > 0,
         quiet: output.quiet,
+        fail_on: output.fail_on.into(),
     }
 }
 
 /// Columns of the terminal; 100 where there is none.
 fn console_width() -> u16 {
     console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns)
+}
+
+/// The exit code of a report in the terms of who reads standard output: Nagios has codes of its own.
+pub(super) fn exit(report: &Report, output: &Output) -> Outcome {
+    if is_nagios(output) {
+        return Outcome::Code(report::nagios_state(report, output.fail_on.into()) as u8);
+    }
+    outcome(report, output.fail_on.into())
+}
+
+/// Whether standard output is a monitoring plugin's.
+pub(super) fn is_nagios(output: &Output) -> bool {
+    output.output.is_none() && output.formats.iter().any(|format| format == "nagios")
+}
+
+/// The same, as far as arguments tell that may not even be valid.
+pub(super) fn wants_nagios(args: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let pairs = args.windows(2).any(|pair| matches!(pair[0].as_str(), "-f" | "--format") && pair[1] == "nagios");
+    let joined = args.iter().any(|arg| matches!(arg.as_str(), "--format=nagios" | "-fnagios" | "-f=nagios"));
+    let to_file = args.iter().any(|arg| arg == "-o" || arg.starts_with("--output"));
+    (pairs || joined) && !to_file
 }
 
 /// The exit code of a report.

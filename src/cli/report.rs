@@ -29,5 +29,5 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     }
     let report: Report = serde_json::from_value(head).with_context(|| format!("{name} is not a whole report"))?;
     output::write(&report, &args.common)?;
-    Ok(output::outcome(&report, args.common.fail_on.into()))
+    Ok(output::exit(&report, &args.common))
 }

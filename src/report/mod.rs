@@ -3,13 +3,20 @@
 mod assemble;
 pub mod data;
 mod json;
+mod junit;
+mod markdown;
+mod nagios;
 mod reach;
 mod text;
+
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 
 pub use assemble::{ArchiveFacts, assemble, broken_archive, finish};
 pub use data::Report;
+pub use nagios::{NagiosState, nagios_failure, nagios_state};
 pub use reach::{NearReport, ReachReport, reach_report, render_reach};
 pub use text::{Style, clean, render_list};
 pub use text::{bytes, count, moment, span};
@@ -24,12 +31,24 @@ pub enum Format {
     Json,
     /// One line for each archive, backup and finding.
     Jsonl,
+    /// JUnit XML: one case for each rule.
+    Junit,
+    /// A monitoring plugin's line.
+    Nagios,
+    /// A comment on a pull request.
+    Markdown,
 }
 
 impl Format {
     /// Every format with its name.
-    pub const ALL: &'static [(Format, &'static str)] =
-        &[(Format::Text, "text"), (Format::Json, "json"), (Format::Jsonl, "jsonl")];
+    pub const ALL: &'static [(Format, &'static str)] = &[
+        (Format::Text, "text"),
+        (Format::Json, "json"),
+        (Format::Jsonl, "jsonl"),
+        (Format::Junit, "junit"),
+        (Format::Nagios, "nagios"),
+        (Format::Markdown, "markdown"),
+    ];
 
     /// A format by name.
     pub fn parse(name: &str) -> Option<Self> {
@@ -46,5 +65,8 @@ pub fn render(format: Format, report: &Report, style: &Style, out: &mut dyn Writ
         Format::Text => text::render(report, style, out),
         Format::Json => json::render(report, out),
         Format::Jsonl => json::render_lines(report, out),
+        Format::Junit => junit::render(report, style, out),
+        Format::Nagios => nagios::render(report, style, out),
+        Format::Markdown => markdown::render(report, style, out),
     }
 }

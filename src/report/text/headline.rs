@@ -3,7 +3,7 @@ use crate::checks::Severity;
 use crate::report::data::{ArchiveReport, Restorable, Status, WindowReport};
 
 /// The verdict in one word.
-pub(super) fn word(status: Status) -> &'static str {
+pub(in crate::report) fn word(status: Status) -> &'static str {
     match status {
         Status::Ok | Status::Info => "OK",
         Status::Warning => "WARNING",
@@ -14,7 +14,7 @@ pub(super) fn word(status: Status) -> &'static str {
 }
 
 /// The answer: what can be recovered, at which rung, and what cannot.
-pub(super) fn of(archive: &ArchiveReport) -> Vec<String> {
+pub(in crate::report) fn of(archive: &ArchiveReport) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(error) = &archive.error {
         lines.push(clean(error));

@@ -1,7 +1,7 @@
 //! For people: the answer first, then what it rests on, then what to do.
 
 mod draw;
-mod headline;
+pub(super) mod headline;
 mod list;
 mod words;
 
@@ -28,11 +28,21 @@ pub struct Style {
     pub verbose: bool,
     /// Only the answer and what is wrong.
     pub quiet: bool,
+    /// From this severity on a finding fails the run.
+    pub fail_on: Severity,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Style { color: false, unicode: false, width: 100, terminal: false, verbose: false, quiet: false }
+        Style {
+            color: false,
+            unicode: false,
+            width: 100,
+            terminal: false,
+            verbose: false,
+            quiet: false,
+            fail_on: Severity::Error,
+        }
     }
 }
 
