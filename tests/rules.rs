@@ -423,8 +423,7 @@ async fn a_copied_bucket_says_nothing_about_time() {
     // Copying stores every object anew, in the order of keys.
     let objects = two_timelines();
     let copy = Described { clock: archive.clock, ..Described::default() };
-    let mut request = walproof::store::ListRequest::default();
-    request.keys_max = Some(1000);
+    let request = walproof::store::ListRequest { keys_max: Some(1000), ..Default::default() };
     let page = walproof::store::Store::list_page(&*objects.store, request).await.unwrap();
     let mut at = copy.clock;
     for row in page.rows {

@@ -61,6 +61,8 @@ pub struct Reach {
     pub verdict: Verdict,
     /// The best way: the newest backup, so that least is replayed.
     pub way: Option<Way>,
+    /// Other timelines on the way to which the moment can be reached as well, with another history.
+    pub also: Vec<TimelineId>,
     /// The last reachable moment before.
     pub before: Option<Near>,
     /// The first reachable moment behind.
@@ -84,7 +86,15 @@ pub fn reach(archive: &Archive, recovery: &Recovery, moment: Moment, timeline: O
         (None, None) => Verdict::Unreachable,
     };
     let way = sure.or(maybe).map(|chain| way(archive, chain, moment));
-    let mut result = Reach { verdict, way, before: None, after: None };
+    let chosen = sure.or(maybe).map(|chain| chain.timeline);
+    let mut also: Vec<TimelineId> = chains
+        .iter()
+        .filter(|chain| covers(chain, moment) == verdict && Some(chain.timeline) != chosen)
+        .map(|chain| chain.timeline)
+        .collect();
+    also.sort_unstable();
+    also.dedup();
+    let mut result = Reach { verdict, way, also, before: None, after: None };
     if verdict != Verdict::Reachable {
         result.before = before(&chains, moment);
         result.after = after(&chains, moment);

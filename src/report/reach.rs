@@ -85,6 +85,13 @@ pub fn reach_report(
             "the moment lies in the last segment, whose end is only known to lie between two upload times".to_owned()
         });
     }
+    if !answer.also.is_empty() && answer.verdict != Verdict::Unreachable {
+        let others: Vec<String> = answer.also.iter().map(ToString::to_string).collect();
+        reasons.push(format!(
+            "it can also be reached on the way to timeline {}; histories differ from the fork on, so name the one you mean with --timeline",
+            others.join(", ")
+        ));
+    }
     let first_owner = way.and_then(|way| way.timelines.first().copied());
     let last_owner = way.and_then(|way| way.timelines.last().copied());
     ReachReport {

@@ -82,7 +82,6 @@ impl Described {
     }
 
     pub fn remove(&mut self, key: &str) -> &mut Self {
-        assert!(self.store.len() > 0);
         let before = self.store.len();
         self.store.remove(key.as_bytes());
         assert_eq!(self.store.len(), before - 1, "{key} was not there");

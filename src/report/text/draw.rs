@@ -36,8 +36,10 @@ pub(super) fn timelines(archive: &ArchiveReport, style: &Style) -> Vec<String> {
     let width = (last - first + 1) as f64;
     let column = |segment: u64| {
         let at = (segment.saturating_sub(first)) as f64 / width * columns as f64;
-        (at as usize).min(columns - 1)
+        (at as usize).min(columns)
     };
+    // Up to where the next segment would begin, so that neighbouring runs touch.
+    let cover = |from: u64, to: u64| column(from)..column(to + 1).max(column(from) + 1).min(columns);
     let newest = drawn.iter().map(|line| line.id).max();
     let mut lines = Vec::new();
     for line in drawn {
@@ -45,30 +47,30 @@ pub(super) fn timelines(archive: &ArchiveReport, style: &Style) -> Vec<String> {
         for run in &line.runs {
             let ends = self::number(&run.first, size).zip(self::number(&run.last, size));
             if let Some((from, to)) = ends {
-                cells[column(from)..=column(to)].fill(ink.wal);
+                cells[cover(from, to)].fill(ink.wal);
             }
         }
         for gap in &line.gaps {
             let ends = self::number(&gap.first, size).zip(self::number(&gap.last, size));
             if let Some((from, to)) = ends {
-                cells[column(from)..=column(to)].fill(ink.hole);
+                cells[cover(from, to)].fill(ink.hole);
             }
         }
         if line.forked_at.is_some()
             && let Some(begin) = number(&line.first)
         {
-            cells[column(begin)] = ink.fork;
+            cells[column(begin).min(columns - 1)] = ink.fork;
         }
         for backup in archive.backups.iter().filter(|backup| backup.timeline == line.id) {
             if let Some(lsn) = backup.start_lsn {
                 let mark = if backup.restorable == Restorable::No { ink.lost } else { ink.backup };
-                cells[column(lsn.segment(size).0)] = mark;
+                cells[column(lsn.segment(size).0).min(columns - 1)] = mark;
             }
         }
         if Some(line.id) == newest
             && let Some(end) = number(&line.last)
         {
-            let at = column(end);
+            let at = column(end + 1).saturating_sub(1).min(columns - 1);
             if cells[at] == ink.wal {
                 cells[at] = ink.end;
             }

@@ -12,6 +12,7 @@ pub use words::{bytes, clean, count, moment, span};
 
 use super::data::{ArchiveReport, BackupReport, Report, Restorable, Status};
 use crate::checks::{Finding, Severity};
+use crate::policy::config::exception_block;
 
 /// How the output may look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,14 +254,12 @@ fn finding(
         if !objects.is_empty() {
             writeln!(out, "{indent}objects: {}", objects.join(" "))?;
         }
-        let until = words::date(report.as_of + jiff::SignedDuration::from_hours(24 * 30));
-        writeln!(
-            out,
-            "{indent}to accept it: [[exception]] rule = \"{}\" cluster = \"{}\" fingerprint = \"{}\" reason = \"...\" until = {until}",
-            finding.code,
-            clean(&archive.name),
-            finding.fingerprint
-        )?;
+        let until = report.as_of + jiff::SignedDuration::from_hours(24 * 30);
+        let until = until.to_zoned(jiff::tz::TimeZone::UTC).date();
+        writeln!(out, "{indent}to accept it for 30 days:")?;
+        for line in exception_block(&finding.code, &archive.name, &finding.fingerprint, until).lines() {
+            writeln!(out, "{indent}  {}", clean(line))?;
+        }
     }
     Ok(())
 }
