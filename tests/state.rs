@@ -296,3 +296,132 @@ async fn a_directory_with_very_many_names_is_listed_within_bounds() {
     assert!(store.list("v1/a", wanted(None, None, 0)).await.unwrap().is_empty());
     assert!(store.list("v1/none", wanted(None, None, 3)).await.unwrap().is_empty());
 }
+
+#[cfg(feature = "cli")]
+mod commands {
+    use std::path::{Path, PathBuf};
+    use std::process::Output;
+
+    use serde_json::Value;
+
+    /// A small archive that every machine has: two segments, no backup.
+    fn archive(parent: &Path, name: &str) -> PathBuf {
+        let root = parent.join(name);
+        std::fs::create_dir_all(root.join("wal_005")).unwrap();
+        std::fs::create_dir_all(root.join("basebackups_005")).unwrap();
+        for segment in ["000000010000000000000001", "000000010000000000000002"] {
+            let mut page = vec![0u8; 16 << 20];
+            page[..4].copy_from_slice(&[0x10, 0xD1, 0, 0]);
+            std::fs::write(root.join("wal_005").join(segment), page).unwrap();
+        }
+        root
+    }
+
+    fn walproof(directory: &Path, args: &[&str]) -> Output {
+        let mut command = assert_cmd::Command::cargo_bin("walproof").unwrap();
+        command.current_dir(directory).env_clear().env("HOME", directory);
+        command.args(args).output().unwrap()
+    }
+
+    fn history(directory: &Path, args: &[&str]) -> Value {
+        let output =
+            walproof(directory, &[&["history", "--format", "json", "--now", "2030-01-01T00:00:00Z"], args].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[test]
+    fn each_audit_is_remembered_and_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = archive(dir.path(), "main");
+        let other = archive(dir.path(), "other");
+        let text = format!(
+            "version = 1\n[state]\nurl = \"memory\"\n[[cluster]]\nname = \"shop\"\narchive = {:?}\n",
+            main.display().to_string()
+        );
+        std::fs::write(dir.path().join("walproof.toml"), text).unwrap();
+        for (day, args) in [(1, vec!["audit"]), (2, vec!["audit"]), (3, vec!["audit", "shop", "other"])] {
+            let now = format!("2029-01-0{day}T00:00:00Z");
+            let output = walproof(dir.path(), &[&args[..], &["--now", &now]].concat());
+            // The findings decide, and nothing is said about the state.
+            assert_eq!(output.status.code(), Some(1));
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        }
+        let all = history(dir.path(), &[]);
+        assert_eq!(all["schema"], "walproof.history/1");
+        let names: Vec<&str> =
+            all["archives"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["other", "shop"]);
+        let shop = history(dir.path(), &["shop", "--last", "2"]);
+        let [shop] = &shop["archives"].as_array().unwrap()[..] else { panic!("{shop}") };
+        assert_eq!(shop["url"], format!("file://{}", main.display()));
+        let runs = shop["runs"].as_array().unwrap();
+        assert_eq!(
+            runs.iter().map(|run| &run["as_of"]).collect::<Vec<_>>(),
+            ["2029-01-02T00:00:00Z", "2029-01-03T00:00:00Z"]
+        );
+        assert_eq!(runs[0]["newest_segment"], "000000010000000000000002");
+        assert!(runs[0]["wal_lag_s"].as_i64().unwrap() > 0);
+        assert_eq!(runs[0]["findings"]["BKP012"], 1);
+        // By address, absolute or not; and as of an earlier moment.
+        for name in ["other", other.to_str().unwrap(), "./other"] {
+            let found = history(dir.path(), &[name]);
+            assert_eq!(found["archives"][0]["name"], "other", "{name}");
+        }
+        let text = walproof(dir.path(), &["history", "shop", "--now", "2029-01-01T12:00:00Z"]);
+        let text = String::from_utf8(text.stdout).unwrap();
+        assert!(text.contains("2029-01-01 00:00  CRITICAL") && !text.contains("2029-01-02"), "{text}");
+        let none = walproof(dir.path(), &["history", "nothing-of-the-kind"]);
+        assert_eq!(none.status.code(), Some(2));
+        let told = String::from_utf8_lossy(&none.stderr).into_owned();
+        assert!(told.starts_with("walproof: nothing is remembered of nothing-of-the-kind in file://"), "{told}");
+    }
+
+    #[test]
+    fn a_state_inside_an_archive_is_refused_before_anything_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = archive(dir.path(), "main");
+        archive(dir.path(), "other");
+        let text = format!("version = 1\n[[cluster]]\nname = \"shop\"\narchive = {:?}\n", main.display().to_string());
+        std::fs::write(dir.path().join("walproof.toml"), text).unwrap();
+        // Neither into the archive of this run, nor into one that only the configuration names.
+        for (archive, state) in [("shop", "main/state"), ("other", "other"), ("other", "main/deep/er")] {
+            let output = walproof(dir.path(), &["audit", archive, "--state", state]);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{told}");
+            assert!(told.contains("would lie inside the archive") && told.lines().count() == 1, "{told}");
+        }
+        assert_eq!(std::fs::read_dir(main).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_leaves_the_results() {
+        let dir = tempfile::tempdir().unwrap();
+        archive(dir.path(), "main");
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        for state in ["file", "file/below"] {
+            let output = walproof(dir.path(), &["audit", "main", "--state", state, "--format", "json"]);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{told}");
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(report["archives"][0]["status"], "critical");
+            assert!(told.starts_with("walproof: the audit is done, but it cannot be remembered: "), "{told}");
+            assert_eq!(told.lines().count(), 1, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_a_later_version_says_which_one_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        archive(dir.path(), "main");
+        walproof(dir.path(), &["audit", "main", "--state", "memory"]);
+        let runs = std::fs::read_dir(dir.path().join("memory/v1")).unwrap().next().unwrap().unwrap().path().join("run");
+        let record = std::fs::read_dir(runs).unwrap().next().unwrap().unwrap().path();
+        std::fs::write(&record, r#"{"schema":"walproof.state/7","written_by":"3.2.1","x":[]}"#).unwrap();
+        let output = walproof(dir.path(), &["history", "--state", "memory"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{told}");
+        assert!(told.contains("walproof 3.2.1 wrote it: use that version or a newer one"), "{told}");
+    }
+}

@@ -3,7 +3,9 @@
 
 mod catalogue;
 mod errors;
+mod history;
 mod listing;
+mod remember;
 mod second_look;
 mod sidecars;
 
@@ -12,6 +14,8 @@ use std::time::Instant;
 
 pub use catalogue::{Catalogued, Content, Known, catalogue};
 pub use errors::AuditError;
+pub use history::history;
+pub use remember::{archive_id, remember, summary};
 
 use crate::catalog::LayoutKind;
 use crate::checks::{self, CheckContext};
@@ -62,10 +66,14 @@ impl Target {
 pub async fn audit(target: &Target, options: &Options, ctx: &RunContext) -> Vec<ArchiveReport> {
     let provider = target.storages[0].store.provider();
     let name = target.name.clone().unwrap_or_else(|| target.url());
-    match catalogue(target, options, ctx).await {
+    let mut entries = match catalogue(target, options, ctx).await {
         Ok(found) => found.into_iter().map(|found| judge(target, found, ctx)).collect(),
         Err(error) => vec![report::broken_archive(&name, &target.url(), provider, error.layout(), error.to_string())],
+    };
+    for entry in &mut entries {
+        entry.endpoint = target.storages[0].store.endpoint();
     }
+    entries
 }
 
 /// How much is asked for at a time.

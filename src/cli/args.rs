@@ -27,6 +27,8 @@ pub enum Command {
     List(ListArgs),
     /// Can this moment be recovered: from which backup, along which timelines
     Reach(ReachArgs),
+    /// What the last runs saw: windows, WAL lag, backup sizes, proofs, restore times
+    History(HistoryArgs),
     /// The manual page of a rule, or the list of rules
     Rule(RuleArgs),
     /// Render a saved JSON report again
@@ -102,6 +104,20 @@ pub struct DemoArgs {
     pub common: Common,
 }
 
+/// `walproof history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// An address or the name of a cluster; everything that is remembered when left out
+    #[arg(value_name = "ARCHIVE")]
+    pub archive: Option<String>,
+    /// So many runs of each archive
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub last: u16,
+    /// Common settings
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// `walproof rule`
 #[derive(Debug, Args)]
 pub struct RuleArgs {
@@ -131,6 +147,10 @@ pub struct Common {
     /// A rule that must be able to run: if it cannot, the audit is incomplete (repeatable)
     #[arg(long, value_name = "CODE", help_heading = "Settings")]
     pub require: Vec<String>,
+    /// Remember runs here: a directory or a bucket prefix outside of every archive [default: [state] url of the
+    /// configuration]
+    #[arg(long, value_name = "URL", help_heading = "Settings")]
+    pub state: Option<String>,
     /// Stop after this long and report what was learnt so far, e.g. 10m
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Settings")]
     pub max_time: Option<std::time::Duration>,

@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use super::args::AuditArgs;
 use super::session::Session;
+use super::state::Memory;
 use super::{Outcome, output};
 use crate::audit;
 use crate::model::Timestamp;
@@ -12,9 +13,22 @@ use crate::report::data::{ArchiveReport, Report};
 pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     output::check(&args.common.output)?;
     let session = Session::new(&args.common)?;
+    let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
     let report = report_on(&session, &args.archives).await?;
     output::write(&report, &args.common.output)?;
-    Ok(output::exit(&report, &args.common.output))
+    let outcome = output::exit(&report, &args.common.output);
+    if let Some(memory) = memory
+        && let Err(error) = memory.keep(&report).await
+    {
+        eprintln!("walproof: {}", report::clean(&format!("{error:#}")));
+        return Ok(match outcome {
+            // To a monitoring system what was found is worse than what was not written.
+            Outcome::Code(2) => outcome,
+            Outcome::Code(_) => Outcome::Code(3),
+            _ => Outcome::Failed,
+        });
+    }
+    Ok(outcome)
 }
 
 /// Audits what the names say, one after the other. One archive that cannot be audited never stops the others.
@@ -32,13 +46,9 @@ pub(super) async fn report_on(session: &Session, names: &[String]) -> anyhow::Re
             Err(error) => {
                 let (address, _) = &place.storages[0];
                 let name = place.name.clone().unwrap_or_else(|| address.to_string());
-                archives.push(report::broken_archive(
-                    &name,
-                    &address.to_string(),
-                    provider(address),
-                    None,
-                    format!("{error:#}"),
-                ));
+                // The same address as in a report that could be made.
+                let url = crate::state::ArchiveId::of_address(address).url;
+                archives.push(report::broken_archive(&name, &url, provider(address), None, format!("{error:#}")));
             }
         }
     }

@@ -5,6 +5,7 @@ mod args;
 mod audit;
 #[cfg(feature = "demo")]
 mod demo;
+mod history;
 mod list;
 mod output;
 mod progress;
@@ -12,6 +13,7 @@ mod reach;
 mod report;
 mod rule;
 mod session;
+mod state;
 
 use std::process::ExitCode;
 
@@ -82,6 +84,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Audit(args) => session::block_on(audit::run(args)),
         Command::List(args) => session::block_on(list::run(args)),
         Command::Reach(args) => session::block_on(reach::run(args)),
+        Command::History(args) => session::block_on(history::run(args)),
         Command::Rule(args) => rule::run(&args),
         Command::Report(args) => report::run(&args),
         #[cfg(feature = "demo")]

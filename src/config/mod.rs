@@ -98,6 +98,36 @@ pub fn places(
     ))
 }
 
+/// Where runs are remembered: what the flag says, else `[state] url`. Flags that choose a server and credentials count
+/// for the state, too.
+///
+/// # Errors
+/// An address that cannot be one.
+pub fn state_place(
+    flag: Option<&str>,
+    config: Option<&Config>,
+    flags: &Overrides,
+) -> Result<Option<(Address, StoreOptions)>, ConfigError> {
+    let Some(url) = flag.or(config.and_then(|config| config.state.url.as_deref())) else { return Ok(None) };
+    let refuse = |error: &dyn std::fmt::Display| ConfigError(format!("the state: {error}"));
+    let address = Address::parse(url).map_err(|error| refuse(&error))?;
+    let identity = config.map(|config| config.state.identity.clone()).unwrap_or_default();
+    let mut storage = (address, options(&identity));
+    if let Some(path) = identity.walg_config.get() {
+        from_file(&PathBuf::from(path))?.add_credentials(&mut storage);
+    }
+    override_options(&mut storage.1, flags);
+    // Nobody else pays for it, and nobody writes without a name.
+    storage.1.requester_pays = false;
+    storage.1.anonymous = false;
+    Ok(Some(storage))
+}
+
+/// The archives that the configuration names, whether or not this run looks at them.
+pub fn configured_archives(config: &Config) -> Vec<Address> {
+    config.clusters.iter().map(address).collect()
+}
+
 fn named(
     name: &str,
     config: Option<&Config>,
@@ -208,11 +238,15 @@ fn options(identity: &Identity) -> StoreOptions {
 fn apply(place: &mut Place, flags: &Overrides) {
     place.layout = flags.layout.or(place.layout);
     for (_, options) in &mut place.storages {
-        options.endpoint_url = flags.endpoint_url.clone().or(options.endpoint_url.take());
-        options.region = flags.region.clone().or(options.region.take());
-        options.profile = flags.profile.clone().or(options.profile.take());
-        options.path_style = flags.path_style.or(options.path_style);
-        options.anonymous |= flags.anonymous;
-        options.requester_pays |= flags.requester_pays;
+        override_options(options, flags);
     }
+}
+
+fn override_options(options: &mut StoreOptions, flags: &Overrides) {
+    options.endpoint_url = flags.endpoint_url.clone().or(options.endpoint_url.take());
+    options.region = flags.region.clone().or(options.region.take());
+    options.profile = flags.profile.clone().or(options.profile.take());
+    options.path_style = flags.path_style.or(options.path_style);
+    options.anonymous |= flags.anonymous;
+    options.requester_pays |= flags.requester_pays;
 }

@@ -57,6 +57,7 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
     ArchiveReport {
         name: facts.name.to_owned(),
         url: facts.url.to_owned(),
+        endpoint: None,
         layout: Some(archive.layout.name().to_owned()),
         provider: facts.provider.to_owned(),
         status,
@@ -89,6 +90,7 @@ pub fn broken_archive(name: &str, url: &str, provider: &str, layout: Option<&str
     ArchiveReport {
         name: name.to_owned(),
         url: url.to_owned(),
+        endpoint: None,
         layout: layout.map(ToOwned::to_owned),
         provider: provider.to_owned(),
         status: Status::Incomplete,
@@ -196,6 +198,11 @@ fn timelines(archive: &Archive, recovery: &Recovery, as_of: Timestamp) -> Vec<Ti
             bytes: line.bytes,
             first: line.present.first().map(name),
             last: line.present.last().map(name),
+            last_stored_at: line
+                .present
+                .last()
+                .filter(|_| !archive.copied)
+                .and_then(|last| archive.wal.modified(timeline, SegmentNo(last))),
             gaps: gaps
                 .map(|gap| GapReport {
                     first: name(gap.first.0),

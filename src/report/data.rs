@@ -76,6 +76,9 @@ pub struct ArchiveReport {
     pub name: String,
     /// Where it lies.
     pub url: String,
+    /// The server, where that is not the cloud's own.
+    #[serde(default)]
+    pub endpoint: Option<String>,
     /// `wal-g`, `wal-e`, ...; absent where nothing was recognised.
     pub layout: Option<String>,
     /// `s3`, `gcs`, `azure`, `file`.
@@ -187,6 +190,9 @@ pub struct TimelineReport {
     pub first: Option<String>,
     /// Last segment.
     pub last: Option<String>,
+    /// When the last segment was stored; absent where the bucket was copied.
+    #[serde(default)]
+    pub last_stored_at: Option<Timestamp>,
     /// Stretches of missing segments.
     pub gaps: Vec<GapReport>,
     /// Stretches of existing ones; the oldest and newest where there are very many.

@@ -22,22 +22,20 @@ pub enum StateError {
         archive: String,
     },
     /// The bucket could not answer.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {cause}")]
     Store {
         /// What was tried.
         doing: String,
         /// What came back.
-        #[source]
-        source: StoreError,
+        cause: StoreError,
     },
     /// The disk could not.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {cause}")]
     Io {
         /// What was tried.
         doing: String,
         /// What came back.
-        #[source]
-        source: io::Error,
+        cause: io::Error,
     },
     /// A record of a later walproof.
     #[error(
@@ -72,8 +70,8 @@ pub enum StateError {
 }
 
 impl StateError {
-    pub(super) fn io(doing: impl Into<String>, source: io::Error) -> Self {
-        StateError::Io { doing: doing.into(), source }
+    pub(super) fn io(doing: impl Into<String>, cause: io::Error) -> Self {
+        StateError::Io { doing: doing.into(), cause }
     }
 
     pub(super) fn damaged(key: &str, why: impl std::fmt::Display) -> Self {

@@ -1,12 +1,14 @@
 //! Where a record lies: `v1/<archive>/<kind>/<as of>-<run>-<part>.json[.zst]`. Names sort by time.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Kind;
-use crate::model::Timestamp;
+use crate::model::{ObjectKey, Timestamp};
+use crate::store::Address;
 
 /// What all names of this generation begin with.
 pub(super) const ROOT: &str = "v1";
@@ -33,6 +35,19 @@ impl ArchiveId {
     pub fn new(url: &str, endpoint: Option<&str>) -> Self {
         let trimmed = |text: &str| text.trim_end_matches('/').to_owned();
         ArchiveId { url: trimmed(url), endpoint: endpoint.map(trimmed) }
+    }
+
+    /// An archive by the address that was typed, on the cloud's own server. A directory becomes absolute, as reports
+    /// show it.
+    pub fn of_address(address: &Address) -> Self {
+        match address {
+            Address::Directory(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                let path = ObjectKey::new(path.as_os_str().as_bytes());
+                ArchiveId::new(&format!("file://{path}"), None)
+            }
+            bucket => ArchiveId::new(&bucket.to_string(), None),
+        }
     }
 
     /// The name of its folder: the end of the address for people, a digest of all of it for uniqueness.

@@ -105,6 +105,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The address of a key in this store, for people.
     fn url(&self, key: &[u8]) -> String;
 
+    /// The server, where that is not the cloud's own: two servers may have buckets of the same name.
+    fn endpoint(&self) -> Option<String> {
+        None
+    }
+
     /// One page of a listing. Retries throttling and passing faults by itself, within bounds.
     fn list_page(&self, request: ListRequest) -> BoxFuture<'_, Result<ListPage, StoreError>>;
 

@@ -19,6 +19,11 @@ pub enum Origin {
         /// Line in the file, from 1.
         line: u32,
     },
+    /// `[state]` of the file.
+    State {
+        /// Line in the file, from 1.
+        line: u32,
+    },
     /// A flag or an environment variable, by name.
     Given(String),
 }
@@ -27,7 +32,7 @@ impl Origin {
     /// Line in the file, where the value comes from the file.
     pub fn line(&self) -> Option<u32> {
         match self {
-            Origin::Defaults { line } | Origin::Cluster { line, .. } => Some(*line),
+            Origin::Defaults { line } | Origin::Cluster { line, .. } | Origin::State { line } => Some(*line),
             Origin::Given(_) => None,
         }
     }
@@ -38,6 +43,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Defaults { line } => write!(f, "defaults, line {line}"),
             Origin::Cluster { name, line } => write!(f, "cluster {name}, line {line}"),
+            Origin::State { line } => write!(f, "state, line {line}"),
             Origin::Given(what) => f.write_str(what),
         }
     }

@@ -115,10 +115,12 @@ impl LayoutName {
 }
 
 /// `[state]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StateConfig {
     /// A directory or a bucket prefix.
     pub url: Option<String>,
+    /// Who writes there, the defaults' filled in.
+    pub identity: Identity,
 }
 
 impl Config {
@@ -233,7 +235,9 @@ mod parse {
             config.exceptions.extend(exception);
         }
         if let Some(mut state) = file.take_table("state") {
-            config.state = StateConfig { url: state.take("url").map(|(url, _)| url) };
+            let url = state.take("url").map(|(url, _)| url);
+            let identity = Identity::read(&mut state, &|line| Origin::State { line });
+            config.state = StateConfig { url, identity };
             state.finish();
         }
         if let Some(notifications) = file.take_item("notifications") {
@@ -243,6 +247,7 @@ mod parse {
                 _ => vec!["(list)".to_owned()],
             };
         }
+        config.state.identity = config.state.identity.or(config.default_identity.clone());
         references(&config, &file);
         file.finish();
         config

@@ -2,11 +2,13 @@
 
 mod draw;
 pub(super) mod headline;
+mod history;
 mod list;
 mod words;
 
 use std::io::{self, Write};
 
+pub use history::render_history;
 pub use list::render_list;
 pub use words::{bytes, clean, count, moment, span};
 
