@@ -124,7 +124,7 @@ fn clusters_inherit_key_by_key() {
 #[test]
 fn sections_beside_the_promises() {
     let config = parse(
-        "[state]\nurl = \"s3://state/walproof\"\n[notifications.slack]\nurl = \"x\"\n\
+        "[state]\nurl = \"s3://state/walproof\"\nprofile = \"writer\"\n[notifications.slack]\nurl = \"x\"\n\
          [defaults.verify]\nsample = \"3/7\"\nbudget = \"20GiB\"\nallow_classes = [\"STANDARD\"]\ninterval = \"30d\"\n\
          [defaults.restore_test]\npick = \"least-recently-proven\"\ntarget = \"time=2026-01-01T00:00:00Z\"\n\
          max_restore_bytes = \"500GiB\"\nmax_replay = \"64GiB\"\nmax_time = \"4h\"\nrepresentative = false\n\
@@ -134,6 +134,7 @@ fn sections_beside_the_promises() {
          [[cluster.restore_test.assertions]]\nrows = \"public.t\"\nmin = 5\nmax_drop = \"10%\"\n",
     );
     assert_eq!(config.state.url.as_deref(), Some("s3://state/walproof"));
+    assert_eq!(config.state.identity.profile.get().map(String::as_str), Some("writer"));
     assert_eq!(config.not_used(), ["notifications.slack: not sent by this version"]);
     assert_eq!(config.defaults.verify.sample.copied(), Some(Sample::Slice { number: 3, of: 7 }));
     assert_eq!(config.defaults.verify.budget.copied(), Some(ByteSize(20 << 30)));

@@ -200,6 +200,10 @@ impl Store for S3Store {
         format!("s3://{}/{}", self.0.name, ObjectKey::new(key))
     }
 
+    fn endpoint(&self) -> Option<String> {
+        self.0.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned())
+    }
+
     fn list_page(&self, request: ListRequest) -> BoxFuture<'_, Result<ListPage, StoreError>> {
         Box::pin(self.0.list_page(request))
     }
