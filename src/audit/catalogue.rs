@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::listing::{Sorted, list_all};
+use super::listing::Sorted;
 use super::{AuditError, Options, Target, no_listing, second_look, seconds, sidecars};
 use crate::catalog::{Archive, LayoutKind, Recovery};
 use crate::layout::Layout;
 use crate::model::ObjectKey;
 use crate::report::data::Listing;
 use crate::run::{ProgressUnit, RunContext};
-use crate::store::ListRequest;
+use crate::store::{self, ListRequest};
 
 /// One archive found below an address.
 #[derive(Debug)]
@@ -63,7 +63,8 @@ pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> 
     for (at, storage) in target.storages.iter().enumerate() {
         let prefix = storage.address.prefix().as_bytes().to_vec();
         let index = u8::try_from(at).unwrap_or(u8::MAX);
-        let listed = list_all(storage.store.clone(), &prefix, ctx, |rows| {
+        let list = store::ListOptions { listers: options.connections, ..Default::default() };
+        let listed = store::list_all(storage.store.clone(), &prefix, list, ctx, |rows| {
             ctx.progress.advance(rows.len() as u64);
             sorted.take(rows, &prefix, index);
         });

@@ -88,24 +88,3 @@ fn looks_inside(relative: &[u8]) -> bool {
         || crate::layout::walg::keys::BackupName::parse(first).is_some()
         || first.ends_with(b"_backup_stop_sentinel.json")
 }
-
-/// Lists everything below a prefix, page by page.
-pub(super) async fn list_all(
-    store: std::sync::Arc<dyn crate::store::Store>,
-    prefix: &[u8],
-    ctx: &crate::run::RunContext,
-    mut sink: impl FnMut(Vec<ObjectRow>),
-) -> Result<(), crate::store::StoreError> {
-    let mut request = crate::store::ListRequest { prefix: prefix.to_vec(), ..Default::default() };
-    loop {
-        if ctx.cancel.is_set() {
-            return Err(crate::store::StoreError::new(crate::store::StoreErrorKind::Cancelled, "stopped on request"));
-        }
-        let page = store.list_page(request.clone()).await?;
-        sink(page.rows);
-        match page.next {
-            Some(token) => request.token = Some(token),
-            None => return Ok(()),
-        }
-    }
-}

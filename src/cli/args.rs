@@ -68,15 +68,16 @@ pub struct ListArgs {
 
 /// `walproof reach`
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("moment").required(true))]
 pub struct ReachArgs {
     /// An address or the name of a cluster
     #[arg(value_name = "ARCHIVE")]
     pub archive: Option<String>,
     /// The moment, e.g. 2026-11-20T14:30:00Z
-    #[arg(long, value_name = "RFC3339", value_parser = time, required_unless_present = "lsn", conflicts_with = "lsn")]
+    #[arg(long, value_name = "RFC3339", value_parser = time, group = "moment")]
     pub time: Option<Timestamp>,
     /// The position, e.g. 16/B374D848
-    #[arg(long, value_name = "LSN")]
+    #[arg(long, value_name = "LSN", group = "moment")]
     pub lsn: Option<Lsn>,
     /// Only along the way to this timeline
     #[arg(long, value_name = "N", value_parser = timeline)]
