@@ -113,7 +113,10 @@ fn first_screens() {
     }
     let copy = g::Copy::of(&g::root(&golden, "walg-lz4-pg15"));
     fs::remove_file(copy.path().join("wal_005/000000010000000000000012.lz4")).unwrap();
-    fs::write(copy.path().join("wal_005/000000010000000000000020.lz4"), "").unwrap();
+    let emptied = copy.path().join("wal_005/000000010000000000000020.lz4");
+    let stored = fs::metadata(&emptied).unwrap().modified().unwrap();
+    fs::write(&emptied, "").unwrap();
+    g::set_modified(&emptied, stored);
     let now = g::two_days_later(&copy.path());
     let output = g::walproof().args(["audit", "--now", &now]).arg(copy.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -77,11 +77,11 @@ fn finding(
     let first = run.iter().map(SegmentRow::name).min().expect("a run is not empty");
     let last = run.iter().map(SegmentRow::name).max().expect("a run is not empty");
     let hours = delay / 3600;
-    let plural = if count == 1 { "segment was" } else { "segments were" };
+    let (what, whose) = if count == 1 { ("segment was", "its") } else { ("segments were", "their") };
     Finding::new(
         &RULE,
         format!("wal_005/{first}"),
-        format!("{count} {plural} uploaded up to {hours} h after their neighbours: {first} .. {last}"),
+        format!("{count} {what} uploaded up to {hours} h after {whose} neighbours: {first} .. {last}"),
     )
     .count(count)
     .segments(first, last)
