@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use crate::model::{Lsn, SegmentNo, TimelineId, Timestamp};
 
 use super::standing::{self, Obstacle, Standing};
-use super::{Archive, BaseBackup, FilePiece, Path};
+use super::{Archive, BaseBackup, FilePiece, IntervalSet, Path};
 
 /// A moment that is only known between two bounds, until WAL content has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +142,26 @@ impl Recovery {
     pub fn latest_window(&self) -> Option<&Window> {
         let latest = self.latest?;
         self.windows.iter().rev().find(|window| window.timeline == latest)
+    }
+
+    /// Segments that recovery from some usable backup reads, by the timeline of the file.
+    pub fn reached(&self, archive: &Archive) -> BTreeMap<TimelineId, IntervalSet> {
+        let mut reached: BTreeMap<TimelineId, IntervalSet> = BTreeMap::new();
+        for chain in self.chains.iter().filter(|chain| self.standings[chain.backup].is_usable()) {
+            let Some(start) = archive.backups[chain.backup].start_segment(archive.segment_size) else { continue };
+            for file in archive.timelines.path(chain.timeline).files(archive.segment_size) {
+                let first = file.first.max(start).0;
+                let end = file.end.map_or(u64::MAX, |end| end.0).min(chain.last.1.0 + 1);
+                reached.entry(file.timeline).or_default().insert(first, end.max(first));
+            }
+        }
+        reached
+    }
+
+    /// The gap that a segment lies in.
+    pub fn gap_at(&self, timeline: TimelineId, number: SegmentNo) -> Option<&Gap> {
+        let behind = self.gaps.partition_point(|gap| (gap.timeline, gap.first) <= (timeline, number));
+        self.gaps[..behind].last().filter(|gap| gap.timeline == timeline && number < gap.end)
     }
 
     /// Whether any backup is usable.

@@ -45,6 +45,7 @@ pub fn run(cx: &CheckContext<'_>) -> (Vec<Finding>, Vec<RuleOutcome>) {
         let before = findings.len();
         let checked = (rule.check)(cx, &mut findings);
         let count = (findings.len() - before) as u64;
+        bound(rule, &mut findings, before);
         let (outcome, why) = match checked {
             _ if count > 0 => (OutcomeKind::Found, None),
             Ok(()) => (OutcomeKind::Passed, None),
@@ -56,4 +57,28 @@ pub fn run(cx: &CheckContext<'_>) -> (Vec<Finding>, Vec<RuleOutcome>) {
         b.severity.cmp(&a.severity).then_with(|| a.code.cmp(&b.code)).then_with(|| a.subject.cmp(&b.subject))
     });
     (findings, outcomes)
+}
+
+/// Most findings of one rule in a report; what is left out is counted in one more.
+const FINDINGS_MAX: usize = 1000;
+
+/// Keeps the worst findings of a rule. An archive with half a million holes gives a report that can still be read.
+fn bound(rule: &'static Rule, findings: &mut Vec<Finding>, from: usize) {
+    if findings.len() - from <= FINDINGS_MAX {
+        return;
+    }
+    findings[from..].sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.subject.cmp(&b.subject)));
+    let rest = findings.split_off(from + FINDINGS_MAX - 1);
+    let worst = rest.iter().map(|finding| finding.severity).max().unwrap_or(rule.severity);
+    let more = rest.len();
+    findings.push(
+        Finding::new(
+            rule,
+            format!("{more} more"),
+            format!("{more} more findings of this rule are not listed one by one"),
+        )
+        .severity(worst)
+        .count(rest.iter().map(|finding| finding.count).sum())
+        .advise("mend what is listed first, then audit again"),
+    );
 }

@@ -49,6 +49,7 @@ impl Session {
         ctx.seed = 0;
         let bars = std::io::stderr().is_terminal() && !common.output.no_progress && !common.output.quiet;
         ctx.progress = if bars { Arc::new(Bars::default()) } else { Arc::new(Silent) };
+        log_to_stderr(common.output.verbose);
         stop_on_signals(ctx.cancel.clone(), common.max_time);
         let limits = Limits::with_rate(usize::from(common.connections), common.limit_rate);
         let access = &common.access;
@@ -135,6 +136,18 @@ async fn each(target: Target, place: &Place) -> anyhow::Result<Vec<Target>> {
         anyhow::bail!("no folder below {}", target.url());
     }
     Ok(targets)
+}
+
+/// `-vv` shows what is sent to the store; logs never go to standard output.
+fn log_to_stderr(verbose: u8) {
+    if verbose < 2 {
+        return;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("walproof=debug"));
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second session in one process keeps the first one's subscriber.
+    let _ = format.try_init();
 }
 
 fn stop_on_signals(cancel: Cancel, max_time: Option<std::time::Duration>) {

@@ -69,7 +69,7 @@ fn finding(cx: &CheckContext<'_>, timeline: TimelineId, run: &[&SegmentRow], cou
             "archive the segment again if the server still has it in pg_wal; if not, take a new base backup now: recovery \
              ends before this segment",
         );
-    let gap = cx.recovery.gaps.iter().find(|gap| gap.timeline == timeline && gap.first <= number && number < gap.end);
+    let gap = cx.recovery.gap_at(timeline, number);
     if let Some(gap) = gap {
         let names: Vec<&str> = gap.needed_by.iter().map(|at| archive.backups[*at].name.as_str()).collect();
         finding = finding.fact("backups_affected", names);

@@ -11,7 +11,6 @@
 
 use crate::catalog::Obstacle;
 use crate::checks::{CheckContext, Checked, Finding, declare_rule};
-use crate::model::SegmentNo;
 
 declare_rule!("LFC004", "archived-class", Error, "archived_class.rs");
 
@@ -45,6 +44,7 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
             .advise("ask the store to restore them, and end the lifecycle rule that moves them"),
         );
     }
+    let reached = cx.recovery.reached(archive);
     for timeline in archive.wal.timelines() {
         let mut names = Vec::new();
         let mut count = 0u64;
@@ -52,7 +52,7 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
         let mut ends = None;
         for row in archive.wal.rows(timeline).filter(|row| !row.class.readable_at_once()) {
             let Some(number) = row.name().number(archive.segment_size) else { continue };
-            if !is_needed(cx, timeline, number) {
+            if !reached.get(&timeline).is_some_and(|needed| needed.contains(number.0)) {
                 continue;
             }
             count += 1;
@@ -78,15 +78,4 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
         }
     }
     Ok(())
-}
-
-/// Whether recovery from any usable backup reads this segment.
-fn is_needed(cx: &CheckContext<'_>, timeline: crate::model::TimelineId, number: SegmentNo) -> bool {
-    let size = cx.archive.segment_size;
-    cx.recovery.chains.iter().any(|chain| {
-        cx.recovery.standings[chain.backup].is_usable()
-            && number <= chain.last.1
-            && cx.archive.backups[chain.backup].start_segment(size).is_some_and(|start| start <= number)
-            && cx.archive.timelines.path(chain.timeline).owner(number, size) == timeline
-    })
 }

@@ -123,6 +123,12 @@ fn render_archive(archive: &ArchiveReport, report: &Report, style: &Style, out: 
         backups(archive, style, out)?;
     }
     findings(archive, report, style, out)?;
+    if !archive.notes.is_empty() && !style.quiet {
+        writeln!(out)?;
+        for note in &archive.notes {
+            writeln!(out, "  note: {}", clean(note))?;
+        }
+    }
     if archive.layout.is_some() && archive.error.is_none() {
         writeln!(out)?;
         writeln!(out, "  {}", style.dim(&footer(archive, report)))?;
