@@ -1,7 +1,11 @@
 //! What walproof remembers: records written by every earlier schema can be read, two runs at once never clash, and a
 //! state that somebody tampered with gives errors, not harm.
 #![cfg(feature = "io")]
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout)]
+
+#[cfg(feature = "s3")]
+#[path = "state/bucket.rs"]
+mod bucket;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

@@ -70,6 +70,11 @@ pub enum StateError {
 }
 
 impl StateError {
+    #[cfg(feature = "s3")]
+    pub(super) fn store(doing: impl Into<String>, cause: StoreError) -> Self {
+        StateError::Store { doing: doing.into(), cause }
+    }
+
     pub(super) fn io(doing: impl Into<String>, cause: io::Error) -> Self {
         StateError::Io { doing: doing.into(), cause }
     }

@@ -5,12 +5,16 @@
 //! a bound, every defect is an error with the record's name.
 #![allow(clippy::disallowed_methods)]
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod directory;
 mod envelope;
 mod error;
 mod inside;
 mod name;
 mod run;
+#[cfg(feature = "s3")]
+mod s3;
 mod store;
 
 use std::sync::Arc;
@@ -33,6 +37,8 @@ pub use store::{Put, StateStore, Wanted};
 use crate::model::Timestamp;
 use crate::run::Cancel;
 use crate::store::{Address, Limits, StoreOptions};
+#[cfg(feature = "s3")]
+use crate::store::{Cloud, S3Store};
 
 /// Archives that one state tells apart.
 const FOLDERS_MAX: usize = 10_000;
@@ -51,9 +57,19 @@ pub async fn open_state(
     limits: Arc<Limits>,
     cancel: Cancel,
 ) -> Result<State, StateError> {
-    let _ = (options, limits, cancel);
     match address {
-        Address::Directory(path) => Ok(State::new(Arc::new(Directory::open(path)?))),
+        Address::Directory(path) => {
+            let _ = (options, limits, cancel);
+            Ok(State::new(Arc::new(Directory::open(path)?)))
+        }
+        #[cfg(feature = "s3")]
+        Address::Bucket { cloud: Cloud::S3, bucket, prefix } => {
+            let opened = S3Store::open(bucket, options, limits.clone(), cancel.clone()).await;
+            let opened = opened.map_err(|error| StateError::store("opening the state", error))?;
+            let store = Arc::new(opened);
+            let writer = s3::S3Writer::new(store.clone(), prefix, options.retry.clone(), &limits, cancel);
+            Ok(State::new(Arc::new(bucket::Bucket::new(store, Box::new(writer), prefix))))
+        }
         Address::Bucket { cloud, .. } => Err(StateError::Config(format!(
             "this build of walproof keeps no state in {}://; give a directory",
             cloud.scheme()
