@@ -5,6 +5,7 @@ pub mod files;
 mod finding;
 pub mod lifecycle;
 pub mod plan;
+pub mod retention;
 mod span;
 pub mod value;
 
