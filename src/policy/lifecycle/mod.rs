@@ -19,7 +19,7 @@ pub use file::simulate_file;
 pub use formats::{BucketFile, read_bucket_file};
 pub use object::{Lock, ObjectFacts, ObjectTable, Replication, Tags};
 pub use rule::{Action, Filter, GcsConditions, MinimumSize, Provider, Rule, RuleRef, RuleSet, Versioning, When};
-pub use simulator::{BucketSettings, Ending, EndingKind, Event, EventKind, Fate, Simulator, State, Timeline};
+pub use simulator::{BucketSettings, Ending, Event, EventKind, Fate, Simulator, State, Timeline};
 
 #[doc(hidden)]
 pub mod fuzz {

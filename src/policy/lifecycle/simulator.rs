@@ -55,51 +55,55 @@ pub struct Event {
     pub rule: RuleRef,
 }
 
-/// How a version stops being of use.
+/// A way in which a version stops being of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ending {
     /// The first moment it may be so.
     pub at: Timestamp,
     /// The rule that does it; `None`: it is so already, because a newer version or a marker hides it.
     pub rule: Option<RuleRef>,
-    /// In which way.
-    pub kind: EndingKind,
 }
 
-/// Ways to stop being of use, mildest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EndingKind {
-    /// In a class that answers only after a restore request.
-    Archived,
-    /// Behind a marker or a newer version: still there, but not under its key.
-    Hidden,
-    /// Deleted.
-    Deleted,
-}
-
-/// What becomes of one version.
+/// What becomes of one version. Each ending is the first moment it may be so; absent: never under these rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Fate {
-    /// From then on a plain GET by key may fail. The class it has today is not looked at: see
+    /// In a class that answers only after a restore request. The class it has today is not looked at: see
     /// [`StorageClass::readable_at_once`].
-    pub unreadable: Option<Ending>,
-    /// From then on the bytes may be unrecoverable, except through soft delete.
+    pub archived: Option<Ending>,
+    /// Behind a marker or a newer version: still there, but not under its key.
+    pub hidden: Option<Ending>,
+    /// The bytes may be unrecoverable, except through soft delete.
     pub gone: Option<Ending>,
     /// Something that is not known (tags, the smallest size that moves) could make it later or never; the earlier was kept.
     pub possible: bool,
 }
 
 impl Fate {
-    /// When it can no longer be relied on: unreadable or gone.
+    /// From then on a plain GET by key may fail: archived, hidden or gone, whichever comes first.
+    pub fn unreadable(&self) -> Option<Ending> {
+        earlier(self.archived, self.ended())
+    }
+
+    /// When it can no longer be found under its key: hidden or gone. An archived object can still be asked for.
+    pub fn ended(&self) -> Option<Ending> {
+        earlier(self.hidden, self.gone)
+    }
+
+    /// [`Fate::unreadable`], the moment alone.
     pub fn ends(&self) -> Option<Timestamp> {
-        self.unreadable.map(|ending| ending.at)
+        self.unreadable().map(|ending| ending.at)
     }
 
     /// When the bytes may be gone.
     pub fn gone_at(&self) -> Option<Timestamp> {
         self.gone.map(|ending| ending.at)
+    }
+}
+
+fn earlier(a: Option<Ending>, b: Option<Ending>) -> Option<Ending> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
+        (a, b) => a.or(b),
     }
 }
 
@@ -149,7 +153,7 @@ impl Timeline {
     /// The state at a moment of a version that has this timeline.
     pub fn state(&self, object: &ObjectFacts<'_>, soft_delete: bool, at: Timestamp) -> State {
         let mut class = object.class;
-        let hidden_now = self.fate.unreadable.filter(|ending| ending.rule.is_none());
+        let hidden_now = self.fate.hidden.filter(|ending| ending.rule.is_none());
         let mut hidden = hidden_now.is_some_and(|ending| ending.at <= at);
         let mut deleted = false;
         for event in self.events.iter().filter(|event| event.at <= at) {
@@ -355,14 +359,8 @@ impl Simulator {
     }
 
     fn finish(&self, raw: &RawFate) -> Fate {
-        let ending = |at: Us, rule: Option<u32>, kind| {
-            moment(at).map(|at| Ending { at, rule: rule.map(|rule| self.number(rule)), kind })
-        };
-        Fate {
-            unreadable: ending(raw.unreadable, raw.unreadable_rule, raw.unreadable_kind),
-            gone: ending(raw.gone, raw.gone_rule, EndingKind::Deleted),
-            possible: false,
-        }
+        let ending = |end: RawEnd| moment(end.at).map(|at| Ending { at, rule: end.rule.map(|rule| self.number(rule)) });
+        Fate { archived: ending(raw.archived), hidden: ending(raw.hidden), gone: ending(raw.gone), possible: false }
     }
 
     fn event(&self, (at, kind, rule): (Us, EventKind, u32)) -> Option<Event> {
@@ -390,12 +388,13 @@ impl Cases {
 
 /// The earlier of each, marked where they differ.
 fn worse(a: Fate, b: Fate) -> Fate {
-    let earlier = |a: Option<Ending>, b: Option<Ending>| match (a, b) {
-        (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
-        (a, b) => a.or(b),
-    };
     let possible = a.possible || b.possible || a.gone_at() != b.gone_at() || a.ends() != b.ends();
-    Fate { unreadable: earlier(a.unreadable, b.unreadable), gone: earlier(a.gone, b.gone), possible }
+    Fate {
+        archived: earlier(a.archived, b.archived),
+        hidden: earlier(a.hidden, b.hidden),
+        gone: earlier(a.gone, b.gone),
+        possible,
+    }
 }
 
 /// Whether the part of a filter that the index does not know holds.
@@ -410,21 +409,29 @@ pub(super) fn matches(filter: &Filter, object: &ObjectFacts<'_>, case: Case) -> 
 }
 
 #[derive(Debug, Clone, Copy)]
-struct RawFate {
-    unreadable: Us,
-    unreadable_rule: Option<u32>,
-    unreadable_kind: EndingKind,
-    gone: Us,
-    gone_rule: Option<u32>,
+struct RawEnd {
+    at: Us,
+    rule: Option<u32>,
 }
 
-const ALIVE: RawFate = RawFate {
-    unreadable: NEVER,
-    unreadable_rule: None,
-    unreadable_kind: EndingKind::Deleted,
-    gone: NEVER,
-    gone_rule: None,
-};
+impl RawEnd {
+    const NEVER: RawEnd = RawEnd { at: NEVER, rule: None };
+
+    fn offer(&mut self, at: Us, rule: Option<u32>) {
+        if at < self.at {
+            *self = RawEnd { at, rule };
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RawFate {
+    archived: RawEnd,
+    hidden: RawEnd,
+    gone: RawEnd,
+}
+
+const ALIVE: RawFate = RawFate { archived: RawEnd::NEVER, hidden: RawEnd::NEVER, gone: RawEnd::NEVER };
 
 /// Fates of one group; the common group of one needs no allocation.
 enum RawFates {
@@ -463,26 +470,17 @@ impl RawFates {
 impl Sink for RawFates {
     fn event(&mut self, version: usize, at: Us, kind: EventKind, rule: u32) {
         let fate = &mut self.fates_mut()[version];
-        let unreadable = match kind {
-            EventKind::Transition(class) | EventKind::SetClass(class) if class.readable_at_once() => return,
-            EventKind::Transition(_) | EventKind::SetClass(_) => EndingKind::Archived,
-            EventKind::DeleteMarker | EventKind::Noncurrent => EndingKind::Hidden,
-            EventKind::Delete => EndingKind::Deleted,
-            EventKind::HardDelete => return,
-        };
-        if at < fate.unreadable {
-            (fate.unreadable, fate.unreadable_rule, fate.unreadable_kind) = (at, Some(rule), unreadable);
-        }
-        if kind == EventKind::Delete && at < fate.gone {
-            (fate.gone, fate.gone_rule) = (at, Some(rule));
+        match kind {
+            EventKind::Transition(class) | EventKind::SetClass(class) if class.readable_at_once() => {}
+            EventKind::Transition(_) | EventKind::SetClass(_) => fate.archived.offer(at, Some(rule)),
+            EventKind::DeleteMarker | EventKind::Noncurrent => fate.hidden.offer(at, Some(rule)),
+            EventKind::Delete => fate.gone.offer(at, Some(rule)),
+            EventKind::HardDelete => {}
         }
     }
 
     fn hidden(&mut self, version: usize, at: Us) {
-        let fate = &mut self.fates_mut()[version];
-        if at < fate.unreadable {
-            (fate.unreadable, fate.unreadable_rule, fate.unreadable_kind) = (at, None, EndingKind::Hidden);
-        }
+        self.fates_mut()[version].hidden.offer(at, None);
     }
 }
 
