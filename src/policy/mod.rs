@@ -3,9 +3,11 @@
 pub mod config;
 pub mod files;
 mod finding;
+pub mod inventory;
 pub mod lifecycle;
 pub mod plan;
 pub mod retention;
+pub mod shape;
 mod span;
 pub mod value;
 
