@@ -10,6 +10,7 @@ pub mod retention;
 pub mod shape;
 mod span;
 pub mod value;
+pub mod verdict;
 
 #[cfg(test)]
 pub(crate) mod test_data;
@@ -19,3 +20,4 @@ pub use config::parse_config;
 pub use config::{ClusterConfig, Config, ConfigError, Exception, Policy};
 pub use finding::{PlanFinding, Severity};
 pub use span::{ByteSize, Percent, Sample, Span, UnitError};
+pub use verdict::{BucketVerdict, CheckInput, PlanVerdict, check_plan};

@@ -102,12 +102,12 @@ fn part_of(layout: LayoutName, relative: &[u8]) -> Option<Part<'_>> {
             wal(relative.strip_prefix(b"wal_005/")?)
         }
         LayoutName::BarmanCloud => {
-            if let Some((before, inside)) = split(relative, b"base/") {
+            if let Some(inside) = behind(relative, b"base/") {
                 let id = inside.split(|byte| *byte == b'/').next().filter(|id| !id.is_empty())?;
                 let end = relative.len() - inside.len() + id.len();
-                return before.then_some(Part::Backup(&relative[..end]));
+                return Some(Part::Backup(&relative[..end]));
             }
-            let (_, inside) = split(relative, b"wals/")?;
+            let inside = behind(relative, b"wals/")?;
             wal(inside.rsplit(|byte| *byte == b'/').next()?)
         }
         LayoutName::PgBackRest => {
@@ -128,13 +128,13 @@ fn part_of(layout: LayoutName, relative: &[u8]) -> Option<Part<'_>> {
     }
 }
 
-/// At the beginning, or behind one path component: the server's name.
-fn split<'k>(relative: &'k [u8], folder: &[u8]) -> Option<(bool, &'k [u8])> {
+/// What follows a folder at the beginning, or behind one path component: the server's name.
+fn behind<'k>(relative: &'k [u8], folder: &[u8]) -> Option<&'k [u8]> {
     if let Some(rest) = relative.strip_prefix(folder) {
-        return Some((true, rest));
+        return Some(rest);
     }
     let slash = relative.iter().position(|byte| *byte == b'/')?;
-    relative[slash + 1..].strip_prefix(folder).map(|rest| (true, rest))
+    relative[slash + 1..].strip_prefix(folder)
 }
 
 fn strip_suffix<'k>(name: &'k [u8], suffix: &[u8]) -> &'k [u8] {

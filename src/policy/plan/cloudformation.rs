@@ -28,7 +28,7 @@ pub(super) fn template(root: &Node) -> Plan {
             buckets.push(change);
         }
     }
-    plan(PlanSource::CloudFormation, buckets)
+    Plan::new(PlanSource::CloudFormation, buckets)
 }
 
 /// A change set with property values.
@@ -57,7 +57,7 @@ pub(super) fn change_set(root: &Value) -> Result<Plan, PlanRefusal> {
         }
         buckets.extend(changed(text("LogicalResourceId"), text("Action"), text("Replacement"), before, after, change));
     }
-    Ok(plan(PlanSource::ChangeSet, buckets))
+    Ok(Plan::new(PlanSource::ChangeSet, buckets))
 }
 
 fn changed(
@@ -96,10 +96,6 @@ fn changed(
         });
     }
     Some(bucket)
-}
-
-fn plan(source: PlanSource, buckets: Vec<BucketChange>) -> Plan {
-    Plan { source, made_at: None, buckets, problems: Vec::new(), partial: None, sensitive: Vec::new() }
 }
 
 fn bucket(id: &str, properties: &Node) -> BucketChange {

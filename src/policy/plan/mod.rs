@@ -158,14 +158,7 @@ fn rules_file(text: &str) -> Result<Plan, PlanRefusal> {
         rules: RulesState::Stated(file.into_rules()),
         ..BucketSide::default()
     };
-    Ok(Plan {
-        source: PlanSource::Rules,
-        made_at: None,
-        buckets: vec![change],
-        problems: Vec::new(),
-        partial: None,
-        sensitive: Vec::new(),
-    })
+    Ok(Plan::new(PlanSource::Rules, vec![change]))
 }
 
 #[doc(hidden)]

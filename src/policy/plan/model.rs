@@ -21,6 +21,52 @@ pub struct Plan {
     pub partial: Option<String>,
     /// Texts that the tool marked as sensitive: never shown.
     pub sensitive: Vec<String>,
+    /// The before side comes from elsewhere: see [`Plan::with_before`].
+    pub before_given: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(source: PlanSource, buckets: Vec<BucketChange>) -> Self {
+        Plan {
+            source,
+            made_at: None,
+            buckets,
+            problems: Vec::new(),
+            partial: None,
+            sensitive: Vec::new(),
+            before_given: false,
+        }
+    }
+
+    /// Whether it is known what was before.
+    pub fn has_before(&self) -> bool {
+        self.before_given || self.source.has_before()
+    }
+
+    /// Takes the before side of each bucket from another file or from the live bucket: what that one says will be, is
+    /// what this one changes. Buckets are paired by name; a file about one unnamed bucket fits the only bucket here.
+    #[must_use]
+    pub fn with_before(mut self, before: &Plan) -> Self {
+        let only = self.buckets.len() == 1;
+        for change in &mut self.buckets {
+            let named = before.buckets.iter().find(|other| other.bucket.is_some() && other.bucket == change.bucket);
+            let unnamed = before.buckets.first().filter(|other| {
+                only && before.buckets.len() == 1 && (other.bucket.is_none() || change.bucket.is_none())
+            });
+            if let Some(other) = named.or(unnamed) {
+                change.before = other.after.clone();
+            }
+        }
+        self.before_given = true;
+        self
+    }
+
+    /// Names the bucket of a file that holds rules only.
+    pub fn name_bucket(&mut self, name: &str) {
+        for change in self.buckets.iter_mut().filter(|_| self.source == PlanSource::Rules) {
+            change.bucket.get_or_insert_with(|| name.to_owned());
+        }
+    }
 }
 
 /// Kinds of input.

@@ -120,12 +120,11 @@ fn plan(root: &Value, changes: &[Value]) -> Plan {
     drift.iter().for_each(|resource| buckets.drifted(resource));
     let (buckets, problems) = buckets.finish();
     Plan {
-        source: PlanSource::TerraformPlan,
         made_at: root.get("timestamp").and_then(Value::as_str).and_then(crate::policy::value::moment),
-        buckets,
         problems,
         partial: partial(root),
         sensitive: texts,
+        ..Plan::new(PlanSource::TerraformPlan, buckets)
     }
 }
 
@@ -197,7 +196,7 @@ fn state(root: &Value) -> Plan {
     let mut buckets = Buckets::new(&resources);
     resources.iter().for_each(|resource| buckets.add(resource));
     let (buckets, problems) = buckets.finish();
-    Plan { source: PlanSource::TerraformState, made_at: None, buckets, problems, partial: None, sensitive: Vec::new() }
+    Plan { problems, ..Plan::new(PlanSource::TerraformState, buckets) }
 }
 
 fn state_module(module: &Value, depth: usize, resources: &mut Vec<Resource>) {
