@@ -2,6 +2,8 @@
 
 mod json;
 
+#[doc(hidden)]
+pub use json::fuzz_one;
 pub use json::read_inventory_json;
 
 use crate::model::Timestamp;

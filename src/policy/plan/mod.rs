@@ -6,6 +6,7 @@
 mod aws;
 mod cloudformation;
 mod google;
+mod guards;
 mod model;
 mod overlay;
 mod resources;

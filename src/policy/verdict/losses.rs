@@ -323,12 +323,12 @@ fn with_needs(shape: &Shape, own: &[UnitEnd], ends: &Ends, side: usize) -> Vec<U
     }
     // Parents may stand anywhere in a given list; a loop of parents ends after as many steps as there are backups.
     let alone = whole.clone();
-    for at in 0..shape.backups.len() {
+    for (at, end) in whole.iter_mut().enumerate() {
         let mut up = at;
         for _ in 0..shape.backups.len() {
             let Some(parent) = shape.backups[up].parent.filter(|parent| *parent < alone.len()) else { break };
-            if alone[parent].at < whole[at].at {
-                whole[at] = alone[parent];
+            if alone[parent].at < end.at {
+                *end = alone[parent];
             }
             up = parent;
         }
