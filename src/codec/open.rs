@@ -106,6 +106,10 @@ fn decide(kind: CodecKind, keys: &KeyRing, head: &[u8]) -> Result<Way, CodecErro
     match sniffed {
         Sniffed::Plain => return Ok(Way::Plain),
         Sniffed::Kms(kms) => return fail(CodecErrorKind::Kms(kms), kms_message(kms)),
+        Sniffed::OpenSsl => {
+            let message = "encrypted in OpenSSL's salted format, which is not opened here";
+            return fail(CodecErrorKind::KeyMissing, message.into());
+        }
         Sniffed::OpenPgp if keys.has_pgp() => return Ok(Way::OpenPgp),
         Sniffed::OpenPgp => {
             let message = "an OpenPGP message, and no OpenPGP key was given";

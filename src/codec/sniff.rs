@@ -18,6 +18,8 @@ pub enum Sniffed {
     Plain,
     /// A binary OpenPGP message.
     OpenPgp,
+    /// OpenSSL's salted format, in which pgBackRest encrypts its repositories.
+    OpenSsl,
     /// One of wal-g's KMS envelopes. For AWS there is no magic: the shape of the ciphertext fits.
     Kms(KmsKind),
     /// Looks like noise from the first byte: libsodium streams do, having no magic of their own.
@@ -33,6 +35,9 @@ pub fn sniff(first_bytes: &[u8], codec: CodecKind) -> Sniffed {
     }
     if let Some(kind) = kms(first_bytes) {
         return Sniffed::Kms(kind);
+    }
+    if first_bytes.starts_with(b"Salted__") {
+        return Sniffed::OpenSsl;
     }
     if is_open_pgp(first_bytes) {
         return Sniffed::OpenPgp;
@@ -197,4 +202,57 @@ pub(crate) fn looks_random(bytes: &[u8]) -> bool {
     let expected = length * (length - 1.0) / 512.0;
     // Equal pairs are Poisson distributed; text, zeros and headers have many times as many.
     fair && pairs < expected + 6.0 * expected.sqrt() + 6.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_content_is_known_without_a_mark() {
+        let wal = |magic: u16, flags: u16| [&magic.to_le_bytes()[..], &flags.to_le_bytes(), &[0; 40]].concat();
+        assert_eq!(sniff(&wal(0xD110, 2), CodecKind::None), Sniffed::Plain);
+        assert_eq!(sniff(&wal(0xD093, 7), CodecKind::None), Sniffed::Plain);
+        for other in [wal(0xD110, 0), wal(0xD110, 0x12), wal(0xC110, 2)] {
+            assert_eq!(sniff(&other, CodecKind::None), Sniffed::Unknown);
+        }
+        for text in ["1\t0/9016440\treason\n\n", "{\"a\": \"\u{e9}\"}"] {
+            assert_eq!(sniff(text.as_bytes(), CodecKind::None), Sniffed::Plain, "{text}");
+        }
+        // A character cut at the end of what was looked at is still text.
+        let long = [&[b'a'; SNIFF_BYTES - 1][..], "\u{e9}".as_bytes()].concat();
+        assert_eq!(sniff(&long, CodecKind::None), Sniffed::Plain);
+        assert_eq!(sniff(b"", CodecKind::Zstd), Sniffed::Plain);
+    }
+
+    #[test]
+    fn marks_of_encryptions() {
+        assert_eq!(sniff(b"Salted__12345678", CodecKind::Gzip), Sniffed::OpenSsl);
+        assert_eq!(sniff(b"yckms\x01\0\0", CodecKind::Lz4), Sniffed::Kms(KmsKind::Yandex));
+        let recipient = |head: &[u8]| [head, b"\x03recipien\x01", &[0; 30]].concat();
+        for head in [&[0xC1, 40][..], &[0xC1, 192, 8], &[0xC1, 255, 0, 0, 0, 40], &[0x84, 40], &[0x85, 1, 12]] {
+            assert!(is_open_pgp(&recipient(head)), "{head:x?}");
+        }
+        for head in [&[0xC1, 5][..], &[0xC1, 230], &[0x85, 100, 12], &[0x87], &[0x04, 40], &[0xC2, 40]] {
+            assert!(!is_open_pgp(&recipient(head)), "{head:x?}");
+        }
+    }
+
+    #[test]
+    fn only_noise_looks_random() {
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(SNIFF_BYTES)
+        .collect();
+        for length in [32, 61, 100, 500, SNIFF_BYTES] {
+            assert!(looks_random(&noise[..length]), "{length}");
+            assert!(!looks_random(&vec![0xA5; length]), "{length}");
+            let digits: Vec<u8> = noise[..length].iter().map(|byte| b'0' + byte % 10).collect();
+            assert!(!looks_random(&digits), "{length}");
+        }
+        assert!(!looks_random(&noise[..31]));
+    }
 }

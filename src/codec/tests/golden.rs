@@ -150,3 +150,49 @@ fn barman_gzip() {
 fn barman_mixed() {
     check("barman-mixed-pg15", &["/wals/", "data.tar"], 16 * MIB);
 }
+
+/// One segment of each codec, damaged in the ways that the usual tools let pass here and there.
+#[test]
+fn damaged_segments_are_refused() {
+    let lzo: &[(&str, &str)] = if cfg!(feature = "lzo") { &[("walg-lzo-pg15", "wal_005/")] } else { &[] };
+    let others: &[(&str, &str)] = &[
+        ("walg-lz4-pg15", "wal_005/00000001000000000000000E.lz4"),
+        ("walg-zstd-pg18-seg1m", "wal_005/"),
+        ("walg-lzma-pg15", "wal_005/"),
+        ("walg-brotli-pg15", "wal_005/"),
+        ("barman-gzip-pg15", "/wals/"),
+        ("barman-mixed-pg15", ".snappy"),
+        ("barman-mixed-pg15", ".bz2"),
+        ("barman-mixed-pg15", ".xz"),
+    ];
+    let mut noise = Noise(17);
+    for (archive, piece) in lzo.iter().chain(others) {
+        let Some(files) = files(archive, &[piece]) else { return };
+        // A segment of middle size: much content, and quick.
+        let segment = |name: &str| CodecKind::split(name.rsplit('/').next().unwrap().as_bytes()).0.len() == 24;
+        let (name, bytes) = files
+            .iter()
+            .filter(|(name, bytes)| segment(name) && !name.ends_with("json") && bytes.len() < 2_000_000)
+            .max_by_key(|(_, bytes)| bytes.len())
+            .unwrap();
+        let kind = CodecKind::split(name.as_bytes()).1;
+        let plain = decode(kind, bytes).unwrap();
+        for length in [bytes.len() * 6 / 10, bytes.len() - 4, bytes.len() - 1] {
+            let error = decode(kind, &bytes[..length]).unwrap_err();
+            assert_eq!(error.kind, CodecErrorKind::Truncated, "{name} cut to {length}: {error}");
+        }
+        let tail = [&bytes[..], b"trailing garbage"].concat();
+        assert!(decode(kind, &tail).unwrap_err().is_damage(), "{name} and a tail");
+        for _ in 0..12 {
+            let bit = noise.below(bytes.len() * 8);
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match decode(kind, &flipped) {
+                Err(error) => assert!(error.is_damage(), "{name} bit {bit}: {error}"),
+                // These formats have no checksum; lzop, snappy and the others do.
+                Ok(seen) if matches!(kind, CodecKind::Lzma | CodecKind::Brotli) => assert!(!seen.is_empty(), "{name}"),
+                Ok(seen) => assert!(seen == plain, "{name}: flipped bit {bit} gives wrong bytes"),
+            }
+        }
+    }
+}
