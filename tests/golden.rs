@@ -209,6 +209,7 @@ async fn catalogue(root: &Path) -> (walproof::catalog::Archive, walproof::catalo
         exceptions: Vec::new(),
         not_checked: Vec::new(),
         required: Vec::new(),
+        stated: Default::default(),
     };
     let ctx = run::RunContext::new(jiff::Timestamp::now());
     let found = audit::catalogue(&target, &audit::Options::default(), &ctx).await.unwrap();

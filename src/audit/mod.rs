@@ -8,6 +8,7 @@ mod listing;
 mod remember;
 mod second_look;
 mod sidecars;
+mod stated;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,9 +17,10 @@ pub use catalogue::{Catalogued, Content, Known, catalogue};
 pub use errors::AuditError;
 pub use history::history;
 pub use remember::{archive_id, remember, summary};
+pub use stated::Stated;
 
 use crate::catalog::LayoutKind;
-use crate::checks::{self, CheckContext};
+use crate::checks::{self, CheckContext, OutcomeKind};
 use crate::codec::crypto::KeyRing;
 use crate::policy::Exception;
 use crate::report::data::{ArchiveReport, Listing};
@@ -52,6 +54,8 @@ pub struct Target {
     pub not_checked: Vec<String>,
     /// Rules that must be able to run.
     pub required: Vec<String>,
+    /// What the configuration states.
+    pub stated: Stated,
 }
 
 impl Target {
@@ -101,12 +105,23 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
             return entry;
         }
     };
-    let cx = CheckContext { archive: &archive, recovery: &recovery, as_of: ctx.as_of };
+    let address = target.storages[0].address.to_string();
+    let root = archive.root.to_string();
+    let stated = target.stated.of(format!("{}/{root}", address.trim_end_matches('/')).trim_end_matches('/'));
+    let promises = stated.promises();
+    let cx = CheckContext { promises, ..CheckContext::new(&archive, &recovery, ctx.as_of) };
     let (mut findings, mut rules) = checks::run(&cx);
-    checks::waive(&mut findings, &mut rules, &target.exceptions, &name, ctx.as_of);
+    let exceptions = promises.exceptions.unwrap_or(&target.exceptions);
+    // Several archives below one cluster's address have names of their own, which exceptions may use, too.
+    for cluster in [Some(name.as_str()), stated.cluster().filter(|cluster| *cluster != name)].into_iter().flatten() {
+        checks::waive(&mut findings, &mut rules, exceptions, cluster, ctx.as_of);
+    }
     for rule in &mut rules {
         rule.blocking |= target.required.iter().any(|code| code.eq_ignore_ascii_case(&rule.code));
     }
+    let ran: Vec<&str> =
+        rules.iter().filter(|rule| rule.outcome != OutcomeKind::NotRun).map(|rule| rule.code.as_ref()).collect();
+    let not_checked = stated.not_checked(&ran).unwrap_or_else(|| target.not_checked.clone());
     report::assemble(ArchiveFacts {
         name: &name,
         url: &url,
@@ -117,13 +132,9 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
         listing,
         findings,
         rules,
-        not_checked: not_checked(target),
+        not_checked,
         error,
     })
-}
-
-fn not_checked(target: &Target) -> Vec<String> {
-    target.not_checked.clone()
 }
 
 /// Seconds since a moment.

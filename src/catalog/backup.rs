@@ -190,6 +190,8 @@ pub struct BaseBackup {
     pub parts_known: Known<()>,
     /// The backup history file that the server archived when the backup ended, if it did.
     pub history_object: Option<ObjectKey>,
+    /// Backups of one series are alike; where a layout knows several (retention classes of dumps), its name.
+    pub series: Option<String>,
     /// The storage it lies in.
     pub storage: u8,
 }

@@ -1,5 +1,7 @@
 use crate::catalog::{Archive, BaseBackup, Obstacle, Recovery, Standing};
-use crate::model::{SegmentNo, TimelineId, Timestamp};
+use crate::checks::NotRun;
+use crate::model::{Lsn, SegmentNo, TimelineId, Timestamp};
+use crate::policy::{Exception, Policy};
 
 /// Everything a rule may look at.
 #[derive(Debug, Clone, Copy)]
@@ -10,12 +12,56 @@ pub struct CheckContext<'a> {
     pub recovery: &'a Recovery,
     /// The only clock.
     pub as_of: Timestamp,
+    /// What was promised about it.
+    pub promises: Promises<'a>,
 }
+
+/// What the configuration says about an archive. Rules that need a promise do not run without one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Promises<'a> {
+    /// The policy of its cluster.
+    pub policy: Option<&'a Policy>,
+    /// The name of its cluster.
+    pub cluster: Option<&'a str>,
+    /// Every exception of the configuration; `None` without a configuration.
+    pub exceptions: Option<&'a [Exception]>,
+    /// It lies in a bucket of the configuration, but no cluster names it: the nearest one that lies there.
+    pub unnamed: Option<&'a str>,
+    /// Where the live server is, where somebody says.
+    pub live: Option<LivePosition>,
+}
+
+/// Where the live server writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LivePosition {
+    /// Its timeline.
+    pub timeline: TimelineId,
+    /// Its current write position.
+    pub lsn: Lsn,
+}
+
+/// Why a rule that needs a promise does not run without one.
+pub const NO_POLICY: &str = "no policy";
 
 /// How long a hole may be due to uploads that overtake each other, in seconds.
 pub const INFLIGHT_GRACE_S: i64 = 15 * 60;
 
 impl<'a> CheckContext<'a> {
+    /// An archive about which nothing was promised.
+    pub fn new(archive: &'a Archive, recovery: &'a Recovery, as_of: Timestamp) -> Self {
+        CheckContext { archive, recovery, as_of, promises: Promises::default() }
+    }
+
+    /// The policy, or why a rule that judges one cannot run.
+    pub fn policy(&self) -> Result<&'a Policy, NotRun> {
+        self.promises.policy.ok_or_else(|| NotRun(NO_POLICY.to_owned()))
+    }
+
+    /// One key of the policy, or why the rule that judges it cannot run.
+    pub fn promised<T: Clone>(&self, key: &str, pick: impl Fn(&Policy) -> Option<T>) -> Result<T, NotRun> {
+        pick(self.policy()?).ok_or_else(|| NotRun(format!("{NO_POLICY} key {key}")))
+    }
+
     /// Backups with how they stand.
     pub fn backups(&self) -> impl Iterator<Item = (&'a BaseBackup, &'a Standing)> + use<'a> {
         self.archive.backups.iter().zip(&self.recovery.standings)

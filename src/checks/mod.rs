@@ -8,11 +8,14 @@ pub(crate) mod context;
 mod continuity;
 mod finding;
 mod lifecycle;
+mod policy;
 mod registry;
+mod retention;
 mod timelines;
 mod waive;
+mod words;
 
-pub use context::CheckContext;
+pub use context::{CheckContext, LivePosition, Promises};
 pub use finding::{Finding, OutcomeKind, RuleOutcome, Severity, Waiver};
 pub use registry::{all, rule, run};
 pub use waive::waive;

@@ -1,8 +1,13 @@
-use super::{CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, lifecycle, timelines};
+use super::{
+    CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, lifecycle, policy, retention,
+    timelines,
+};
+use crate::catalog::LayoutKind;
 
 /// Every rule, in the order of reports.
 static RULES: &[&Rule] = &[
     &continuity::segment_gap::RULE,
+    &continuity::wal_stale::RULE,
     &continuity::empty_object::RULE,
     &continuity::duplicate_segment::RULE,
     &continuity::foreign_segment::RULE,
@@ -19,12 +24,22 @@ static RULES: &[&Rule] = &[
     &backup::sentinel_unreadable::RULE,
     &backup::delta_parent_missing::RULE,
     &backup::backup_wal_missing::RULE,
+    &backup::backup_stale::RULE,
+    &backup::cadence_missed::RULE,
+    &backup::size_anomaly::RULE,
     &backup::foreign_backup::RULE,
     &backup::permanent_chain::RULE,
     &backup::metadata_missing::RULE,
     &backup::no_backup::RULE,
     &backup::parts_newer_than_sentinel::RULE,
+    &retention::window_short::RULE,
+    &retention::backups_few::RULE,
+    &retention::generation_missing::RULE,
+    &retention::window_hole::RULE,
+    &retention::kept_too_long::RULE,
     &lifecycle::archived_class::RULE,
+    &policy::archive_without_policy::RULE,
+    &policy::waiver_expired::RULE,
 ];
 
 /// Every rule.
@@ -37,13 +52,21 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
     all().find(|rule| rule.code.eq_ignore_ascii_case(name) || rule.name.eq_ignore_ascii_case(name))
 }
 
+/// Whether a rule is about WAL, timelines, or a window between backups: dumps and tarballs have none.
+fn needs_wal(code: &str) -> bool {
+    code.starts_with("WAL") || code.starts_with("TLI") || matches!(code, "BKP005" | "RET001" | "RET004")
+}
+
 /// Runs every rule; findings come worst first.
 pub fn run(cx: &CheckContext<'_>) -> (Vec<Finding>, Vec<RuleOutcome>) {
     let mut findings = Vec::new();
     let mut outcomes = Vec::new();
     for rule in all() {
         let before = findings.len();
-        let checked = (rule.check)(cx, &mut findings);
+        let checked = match needs_wal(rule.code) && cx.archive.layout == LayoutKind::Files {
+            true => Err(NotRun("layout files has no WAL".to_owned())),
+            false => (rule.check)(cx, &mut findings),
+        };
         let count = (findings.len() - before) as u64;
         bound(rule, &mut findings, before);
         let (outcome, why) = match checked {

@@ -50,6 +50,12 @@ pub struct AuditArgs {
     /// all clusters of the configuration, or wal-g's own settings, when none is named
     #[arg(value_name = "ARCHIVE")]
     pub archives: Vec<String>,
+    /// The live server's write position (pg_current_wal_lsn), to judge an idle one
+    #[arg(long, value_name = "LSN", requires = "live_timeline")]
+    pub live_lsn: Option<Lsn>,
+    /// The live server's timeline
+    #[arg(long, value_name = "N", value_parser = timeline, requires = "live_lsn")]
+    pub live_timeline: Option<TimelineId>,
     /// Common settings
     #[command(flatten)]
     pub common: Common,

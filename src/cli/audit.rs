@@ -5,6 +5,7 @@ use super::session::Session;
 use super::state::Memory;
 use super::{Outcome, output};
 use crate::audit;
+use crate::checks::LivePosition;
 use crate::model::Timestamp;
 use crate::report;
 use crate::report::data::{ArchiveReport, Report};
@@ -12,7 +13,8 @@ use crate::report::data::{ArchiveReport, Report};
 /// `walproof audit`
 pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     output::check(&args.common.output)?;
-    let session = Session::new(&args.common)?;
+    let mut session = Session::new(&args.common)?;
+    session.live = args.live_timeline.zip(args.live_lsn).map(|(timeline, lsn)| LivePosition { timeline, lsn });
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
     let report = report_on(&session, &args.archives).await?;
     output::write(&report, &args.common.output)?;

@@ -102,6 +102,7 @@ async fn audit_of(session: &Session, dir: &Path) -> anyhow::Result<Report> {
         exceptions: Vec::new(),
         not_checked: vec!["retention: no policy".to_owned()],
         required: Vec::new(),
+        stated: Default::default(),
     };
     let archives: Vec<ArchiveReport> = audit::audit(&target, &session.options, &session.ctx).await;
     session.ctx.progress.finish();

@@ -9,7 +9,8 @@ use anyhow::Context;
 use super::Outcome;
 use super::args::Common;
 use super::progress::Bars;
-use crate::audit::{Options, Storage, Target};
+use crate::audit::{Options, Stated, Storage, Target};
+use crate::checks::LivePosition;
 use crate::config::{self, Overrides, Place};
 use crate::model::Timestamp;
 use crate::run::{Cancel, RunContext, Silent};
@@ -24,6 +25,8 @@ pub(super) struct Session {
     pub env: BTreeMap<String, String>,
     pub overrides: Overrides,
     pub required: Vec<String>,
+    /// Where the live server is, as flags say.
+    pub live: Option<LivePosition>,
 }
 
 /// Runs a command on a runtime of its own.
@@ -69,7 +72,7 @@ impl Session {
             }
         }
         let options = Options { connections: usize::from(common.connections) };
-        Ok(Session { ctx, options, limits, config, env, overrides, required: common.require.clone() })
+        Ok(Session { ctx, options, limits, config, env, overrides, required: common.require.clone(), live: None })
     }
 
     /// What the command line or the configuration names.
@@ -92,8 +95,32 @@ impl Session {
             exceptions: place.exceptions.clone(),
             not_checked: place.not_checked.clone(),
             required: self.required.clone(),
+            stated: self.stated(place)?,
         };
         if place.each { each(target, place).await } else { Ok(vec![target]) }
+    }
+}
+
+/// A file in which a monitor says where the live server is; such files are small.
+const LIVE_BYTES_MAX: u64 = 64 << 10;
+
+impl Session {
+    /// What the configuration and the flags state about a place.
+    fn stated(&self, place: &Place) -> anyhow::Result<Stated> {
+        let mut live = self.live;
+        if let (None, Some(config), Some(cluster)) = (live, &self.config, &place.cluster)
+            && let Some(path) = config.policy(cluster).live_status.get()
+        {
+            let mut text = String::new();
+            let file = std::fs::File::open(path).with_context(|| format!("live_status {path}"))?;
+            std::io::Read::read_to_string(&mut std::io::Read::take(file, LIVE_BYTES_MAX), &mut text)
+                .with_context(|| format!("live_status {path}"))?;
+            let read = serde_json::from_str(&text);
+            live = Some(read.with_context(|| {
+                format!("live_status {path} is not like {{\"timeline\": 1, \"lsn\": \"0/16B3748\"}}")
+            })?);
+        }
+        Ok(Stated { config: self.config.clone().map(Arc::new), cluster: place.cluster.clone(), live })
     }
 }
 
@@ -116,7 +143,8 @@ async fn each(target: Target, place: &Place) -> anyhow::Result<Vec<Target>> {
         let Some(text) = folder.as_plain_str() else { continue };
         let name = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let mut one = target.clone();
-        one.name = place.cluster.as_ref().map(|cluster| cluster.instance(name).name);
+        one.stated.cluster = place.cluster.as_ref().map(|cluster| cluster.instance(name));
+        one.name = one.stated.cluster.as_ref().map(|cluster| cluster.name.clone());
         one.storages[0].address = storage.address.join(name);
         if let Address::Directory(path) = &one.storages[0].address {
             // A directory's keys are relative to the opened root: open the folder itself.

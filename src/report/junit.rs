@@ -117,8 +117,8 @@ fn case(code: &str, rule: Option<&RuleOutcome>, findings: &[&Finding], style: &S
         None => code.to_owned(),
     };
     let fails = |finding: &&&Finding| finding.waived.is_none() && finding.severity >= style.fail_on;
-    let (failing, quiet): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| fails(&finding));
-    let output: Vec<String> = quiet.iter().map(|finding| describe(finding)).collect();
+    let (failing, quiet): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(fails);
+    let output: Vec<String> = quiet.iter().copied().map(describe).collect();
     let verdict = match (failing.first(), rule) {
         (Some(first), _) => Verdict::Failure {
             kind: failing.iter().map(|finding| finding.severity).max().unwrap_or(first.severity).name(),
@@ -126,7 +126,7 @@ fn case(code: &str, rule: Option<&RuleOutcome>, findings: &[&Finding], style: &S
                 1 => first.message.clone(),
                 many => format!("{many} findings, first: {}", first.message),
             },
-            text: failing.iter().map(|finding| describe(finding)).collect::<Vec<_>>().join("\n"),
+            text: failing.iter().copied().map(describe).collect::<Vec<_>>().join("\n"),
         },
         (None, Some(rule)) if rule.outcome == OutcomeKind::NotRun => {
             let why = rule.why.as_deref().unwrap_or("no reason given");

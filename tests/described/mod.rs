@@ -158,6 +158,7 @@ impl Described {
             exceptions: Vec::new(),
             not_checked: Vec::new(),
             required: Vec::new(),
+            stated: Default::default(),
         }
     }
 }

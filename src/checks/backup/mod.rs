@@ -1,7 +1,9 @@
 //! Base backups.
 
+pub(super) mod backup_stale;
 pub mod backup_unfinished;
 pub mod backup_wal_missing;
+pub(super) mod cadence_missed;
 pub mod delta_parent_missing;
 pub mod foreign_backup;
 pub mod metadata_missing;
@@ -10,3 +12,4 @@ pub mod part_missing;
 pub mod parts_newer_than_sentinel;
 pub mod permanent_chain;
 pub mod sentinel_unreadable;
+pub(super) mod size_anomaly;

@@ -2,7 +2,7 @@
 //!
 //! **Fires** when segments were stored more than an hour, and more than 20 times the usual distance between uploads,
 //! after the next segment that was on time. One finding for the run. Silent when more than 5 % of the archive is late,
-//! and not run for a copied bucket: upload times then say nothing.
+//! and not run for a copied bucket: upload times then say nothing. A policy's `late_after` replaces both thresholds.
 //!
 //! **Why it matters.** Somebody set WAL aside, when `pg_wal` filled up for instance, and copied it later. Until then the
 //! archive had a hole that nobody was told of; next time the files may be forgotten.
@@ -26,8 +26,11 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
     let mut found = Vec::new();
     let mut late_total = 0u64;
     for timeline in archive.wal.timelines() {
-        let median = median_distance_s(cx, timeline);
-        let threshold = LATE_S.max(median.saturating_mul(LATE_MEDIANS));
+        let stated = cx.promises.policy.and_then(|policy| policy.late_after.copied()?.seconds());
+        let threshold = match stated.and_then(|stated| i64::try_from(stated).ok()) {
+            Some(stated) => stated,
+            None => LATE_S.max(median_distance_s(cx, timeline).saturating_mul(LATE_MEDIANS)),
+        };
         // From the newest position down: the earliest upload behind a segment is when it should have been there.
         let mut on_time: Option<jiff::Timestamp> = None;
         let mut run: Vec<SegmentRow> = Vec::new();

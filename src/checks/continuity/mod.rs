@@ -7,4 +7,5 @@ pub mod late_segment;
 pub mod partial_only;
 pub mod segment_gap;
 pub mod stray_object;
+pub(super) mod wal_stale;
 pub mod wal_without_backup;

@@ -253,6 +253,7 @@ impl Draft {
             missing_parts: Vec::new(),
             parts_known: Known::Value(()),
             history_object: self.history.object.as_ref().map(|object| object.key.clone()),
+            series: None,
             storage: self.storage,
         };
         backup.parts.sort_by(|a, b| a.name.cmp(&b.name));
