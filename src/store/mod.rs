@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods)]
 
 mod address;
+#[cfg(feature = "azure")]
+mod azure;
 mod bridge;
 mod disk;
 mod error;
@@ -28,6 +30,8 @@ use futures::stream::BoxStream;
 use crate::model::{ObjectKey, ObjectRow};
 
 pub use address::{Address, Cloud};
+#[cfg(feature = "azure")]
+pub use azure::AzureStore;
 pub use bridge::{Stopped, StreamReader};
 pub use disk::DiskStore;
 pub use error::{StoreError, StoreErrorKind};

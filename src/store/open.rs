@@ -107,6 +107,10 @@ pub async fn open(
         Address::Bucket { cloud: Cloud::S3, bucket, .. } => {
             Ok(Arc::new(super::S3Store::open(bucket, options, limits, cancel).await?))
         }
+        #[cfg(feature = "azure")]
+        Address::Bucket { cloud: Cloud::Azure, bucket, .. } => {
+            Ok(Arc::new(super::AzureStore::open(bucket, options, limits, cancel)?))
+        }
         Address::Directory(path) => Ok(Arc::new(DiskStore::open(path, limits, cancel).await?)),
         Address::Bucket { cloud, .. } => Err(left_out(*cloud)),
     }
