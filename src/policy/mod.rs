@@ -20,4 +20,4 @@ pub use config::parse_config;
 pub use config::{ClusterConfig, Config, ConfigError, Exception, Policy};
 pub use finding::{PlanFinding, Severity};
 pub use span::{ByteSize, Percent, Sample, Span, UnitError};
-pub use verdict::{BucketVerdict, CheckInput, PlanVerdict, check_plan};
+pub use verdict::{BucketVerdict, CheckInput, DeletionInput, PlanVerdict, check_deletions, check_plan};

@@ -43,11 +43,11 @@ pub struct Shape {
     pub history: Vec<u32>,
 }
 
-/// Objects of a table that lie under a root, sorted into backups and WAL.
+/// Objects of a sorted table that lie under a root, told apart into backups and WAL.
 pub fn shape(layout: LayoutName, pattern: Option<&FilePattern>, root: &str, table: &ObjectTable) -> Shape {
     let mut found = Found::default();
     let mut shape = Shape::default();
-    for index in 0..table.len() {
+    for index in table.with_prefix(root.as_bytes()) {
         let key = table.key(index);
         let (Some(relative), Ok(place)) = (key.strip_prefix(root.as_bytes()), u32::try_from(index)) else { continue };
         let object = table.get(index);

@@ -1,10 +1,14 @@
 //! Objects of a bucket without the bucket: a saved listing, or S3 Inventory.
 
 mod json;
+#[cfg(feature = "inventory")]
+mod s3;
 
 #[doc(hidden)]
 pub use json::fuzz_one;
 pub use json::read_inventory_json;
+#[cfg(feature = "inventory")]
+pub use s3::{InventoryFile, InventoryFormat, InventoryManifest, read_inventory_csv, read_inventory_parquet};
 
 use crate::model::Timestamp;
 

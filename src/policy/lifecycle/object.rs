@@ -294,6 +294,26 @@ impl ObjectTable {
         self.extras = moved.collect();
     }
 
+    /// Places of keys that begin so; the table has to be sorted.
+    pub fn with_prefix(&self, prefix: &[u8]) -> std::ops::Range<usize> {
+        let first = self.partition_point(|key| key < prefix);
+        let behind = self.partition_point(|key| key < prefix || key.starts_with(prefix));
+        first..behind
+    }
+
+    fn partition_point(&self, before: impl Fn(&[u8]) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(self.key(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     /// Ranges of places that hold versions of the same key; the table has to be sorted.
     pub fn groups(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let mut at = 0;
@@ -346,6 +366,7 @@ mod tests {
             (objects[3].lock.retain_until, Replication::Waiting)
         );
         assert_eq!(table.get(1).tags, Tags::Known(&tags));
+        assert_eq!((table.with_prefix(b"a"), table.with_prefix(b""), table.with_prefix(b"c")), (1..3, 0..4, 4..4));
         assert_eq!(table.groups().collect::<Vec<_>>(), [0..1, 1..3, 3..4]);
     }
 }

@@ -2,11 +2,15 @@
 
 mod deletes;
 mod engines;
+mod forecast;
 mod slots;
+mod suggest;
 
 pub use deletes::{DeleteList, read_deletes};
 pub use engines::{Engine, EngineBackup, EngineOutcome, EngineRefusal, Order, RetainMode};
+pub use forecast::{ForecastPoint, ForecastStep, forecast};
 pub use slots::{RestorePoint, Slot, Tier, missing_slots, promised_until};
+pub use suggest::suggest_rules;
 
 use super::Span;
 

@@ -23,6 +23,8 @@ pub(super) struct Context<'a> {
     pub lives: Vec<Vec<Lives>>,
     /// The configuration does not name this bucket, or there is none.
     pub unnamed: bool,
+    /// What it is that is judged, where no rule can be named: `this change`.
+    pub cause: &'static str,
 }
 
 impl Context<'_> {

@@ -64,6 +64,20 @@ impl Ends {
     }
 }
 
+impl Ends {
+    /// An object is deleted by hand: hidden at least, and gone where no old version is kept and no lock holds it.
+    pub fn delete(&mut self, index: usize, at: Timestamp, keeps_versions: bool, locked_until: Option<Timestamp>) {
+        let at = at.as_microsecond();
+        self.ended[AFTER][index] = self.ended[AFTER][index].min(at);
+        if !keeps_versions {
+            let gone = locked_until.map_or(at, |until| until.as_microsecond().max(at));
+            self.gone[AFTER][index] = self.gone[AFTER][index].min(gone);
+        }
+        self.rule[index] = None;
+        self.possible[index] = false;
+    }
+}
+
 /// An object that lives shorter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ObjectLoss {

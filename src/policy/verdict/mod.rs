@@ -6,6 +6,7 @@
 
 mod breadth;
 mod context;
+mod deletions;
 mod lives;
 mod losses;
 mod objects;
@@ -14,6 +15,7 @@ mod symbolic;
 mod text;
 mod undo;
 
+pub use deletions::{DeletionInput, check_deletions};
 pub use losses::{ObjectLoss, Summary};
 pub use undo::rules_to_json;
 
@@ -131,6 +133,19 @@ struct Judged {
     assumptions: Vec<String>,
 }
 
+impl Judged {
+    fn new(cx: &Context<'_>, versioning: Option<Versioning>) -> Self {
+        Judged {
+            findings: Vec::new(),
+            verdict: bucket_verdict(cx, versioning),
+            unknown: Vec::new(),
+            undecided: None,
+            covered: true,
+            assumptions: Vec::new(),
+        }
+    }
+}
+
 /// Judges a change.
 pub fn check_plan(input: CheckInput<'_>) -> PlanVerdict {
     let mut verdict = PlanVerdict {
@@ -191,24 +206,27 @@ fn touched(input: &CheckInput<'_>, change: &BucketChange) -> bool {
 }
 
 fn finish(input: &CheckInput<'_>, verdict: &mut PlanVerdict) {
-    if let Some(config) = input.config {
-        for finding in &mut verdict.findings {
-            finding.waived = waiver(config, finding, input.apply_at);
-        }
-    }
-    if input.plan.has_before() {
-        verdict
-            .assumptions
-            .push("before: as the plan itself says (its prior state), not read from the live bucket".into());
-    } else {
-        verdict.assumptions.push("before: no rules (the input says only what will be)".into());
-    }
+    verdict.assumptions.push(match (input.plan.before_given, input.plan.has_before()) {
+        (true, _) => "before: as given beside the plan".into(),
+        (_, true) => "before: as the plan itself says (its prior state), not read from the live bucket".into(),
+        _ => "before: no rules (the input says only what will be)".into(),
+    });
     verdict.assumptions.push(format!("applied at {}", input.apply_at));
     verdict.assumptions.dedup();
+    finish_findings(input.config, input.apply_at, verdict);
+    redact(&input.plan.sensitive, verdict);
+}
+
+/// Waivers, and the order of findings.
+fn finish_findings(config: Option<&Config>, as_of: Timestamp, verdict: &mut PlanVerdict) {
+    if let Some(config) = config {
+        for finding in &mut verdict.findings {
+            finding.waived = waiver(config, finding, as_of);
+        }
+    }
     verdict
         .findings
         .sort_by(|a, b| b.severity.cmp(&a.severity).then(a.code.cmp(b.code)).then(a.subject.cmp(&b.subject)));
-    redact(&input.plan.sensitive, verdict);
 }
 
 fn waiver(config: &Config, finding: &PlanFinding, as_of: Timestamp) -> Option<String> {
@@ -359,16 +377,18 @@ fn judge_bucket(input: &CheckInput<'_>, change: &BucketChange, reading: Reading)
         scopes,
         lives: Vec::new(),
         unnamed: matches!(coverage, Coverage::Unnamed(_)),
+        cause: "this change",
     };
     cx.lives = scopes.iter().map(|scope| scope_lives(&cx, scope)).collect();
     let mut judged = Judged {
-        findings: Vec::new(),
-        verdict: bucket_verdict(&cx, &decoded, known),
         unknown: decoded[1].unknown.clone(),
         undecided: decoded[1].undecodable.clone(),
         covered: !matches!(coverage, Coverage::NotCovered),
-        assumptions: Vec::new(),
+        ..Judged::new(&cx, known)
     };
+    if decoded[0].undecodable.is_some() {
+        judged.verdict.undo = None;
+    }
     if let Setting::Unknown(why) = &change.after.versioning {
         judged.unknown.push(UnknownValue {
             rule: "versioning".into(),
@@ -424,6 +444,10 @@ fn scope_lives(cx: &Context<'_>, scope: &Scope) -> Vec<Lives> {
 
 fn object_losses(cx: &Context<'_>, objects: &BucketObjects, judged: &mut Judged) -> Vec<ScopeLosses> {
     let ends = Ends::new(&objects.table, cx.before, cx.after);
+    losses_with(cx, objects, &ends, judged)
+}
+
+fn losses_with(cx: &Context<'_>, objects: &BucketObjects, ends: &Ends, judged: &mut Judged) -> Vec<ScopeLosses> {
     let (mut summary, listed) = losses::summary(&objects.table, &ends, cx.after, cx.apply_at);
     let each =
         |scope: &Scope| losses::scope_losses(scope, &objects.table, objects.backups.as_deref(), &ends, cx.apply_at);
@@ -443,23 +467,22 @@ fn object_losses(cx: &Context<'_>, objects: &BucketObjects, judged: &mut Judged)
     all
 }
 
-fn bucket_verdict(cx: &Context<'_>, decoded: &[Decoded; 2], versioning: Option<Versioning>) -> BucketVerdict {
+fn bucket_verdict(cx: &Context<'_>, versioning: Option<Versioning>) -> BucketVerdict {
     let owner = cx.change.rules_owner.as_ref();
-    let active = |rules: &Decoded| rules.rules.rules.iter().filter(|rule| rule.enabled).count();
-    let numbered = decoded[1].rules.rules.iter().enumerate().filter(|(_, rule)| rule.enabled);
+    let numbered = cx.after_rules().rules.iter().enumerate().filter(|(_, rule)| rule.enabled);
     let described = numbered.map(|(at, rule)| {
         let name = if rule.id.is_empty() { format!("rule {}", at + 1) } else { format!("rule \"{}\"", rule.id) };
         format!("{name}: {}", cx.describe(rule))
     });
-    let stated = cx.change.before.rules != RulesState::NotStated && decoded[0].undecodable.is_none();
+    let stated = cx.change.before.rules != RulesState::NotStated;
     BucketVerdict {
         bucket: cx.change.name().to_owned(),
         clusters: cx.scopes.iter().filter_map(|scope| scope.cluster.clone()).collect(),
         resource_address: owner.map(|owner| owner.address.clone()),
         action: owner.map(|owner| owner.action.clone()),
         rules_after: described.collect(),
-        rules_before_count: active(&decoded[0]),
-        undo: stated.then(|| rules_to_json(&decoded[0].rules)),
+        rules_before_count: cx.before_rules().rules.iter().filter(|rule| rule.enabled).count(),
+        undo: stated.then(|| rules_to_json(cx.before_rules())),
         versioning,
         all_versions_null: false,
         summary: None,

@@ -52,7 +52,7 @@ fn expires_early(
     let state = if gone { "unrecoverable" } else { "hidden behind delete markers" };
     let by = match rule {
         Some(rule) => format!("rule \"{}\"", cx.after_rules().name(rule)),
-        None => "this change".to_owned(),
+        None => cx.cause.to_owned(),
     };
     let now = match at_apply {
         0 => format!("from {} on", date(first)),

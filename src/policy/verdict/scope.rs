@@ -96,11 +96,11 @@ fn add(
     rules: [&RuleSet; 2],
 ) {
     let mut push = |name: String, root: String| {
-        let found = objects.and_then(|objects| {
-            let roots = shape::roots(&objects.table);
+        let found = || {
+            let roots = shape::roots(&objects?.table);
             roots.into_iter().find(|(known, _)| known.starts_with(&root)).map(|(_, layout)| layout)
-        });
-        let told = cluster.layout.or(found);
+        };
+        let told = cluster.layout.or_else(found);
         scopes.push(Scope {
             cluster: Some(name),
             role,
