@@ -9,6 +9,7 @@ mod google;
 mod guards;
 mod model;
 mod overlay;
+mod pulumi;
 mod resources;
 mod terraform;
 
@@ -73,10 +74,7 @@ fn from_json(root: &Value, text: &str) -> Result<Plan, PlanRefusal> {
         return template_body(root);
     }
     if has("steps") && (has("changeSummary") || has("config")) {
-        return Err(PlanRefusal::new(
-            "this is a Pulumi preview, which this version does not read",
-            Some("aws s3api get-bucket-lifecycle-configuration --bucket NAME, or write the planned rules as that JSON"),
-        ));
+        return pulumi::preview(root);
     }
     if has("terraform_version") && has("serial") {
         return Err(PlanRefusal::new(

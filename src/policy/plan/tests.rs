@@ -529,7 +529,6 @@ fn what_is_no_plan_is_refused_with_the_right_command() {
         ("{\"format_version\":\"1.2\"}", "neither resource_changes", show),
         ("{\"version\":4,\"serial\":3,\"terraform_version\":\"1.9\",\"resources\":[]}", "state file", "terraform plan"),
         ("{\"format_version\":\"1.2\",\"resource_changes\":[", "cut off", show),
-        ("{\"config\":{},\"steps\":[],\"changeSummary\":{}}", "Pulumi", "aws s3api"),
         ("", "empty", show),
         ("hello", "neither a plan", show),
         ("{\"a\":1}", "neither a plan", show),

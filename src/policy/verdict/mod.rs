@@ -448,9 +448,9 @@ fn object_losses(cx: &Context<'_>, objects: &BucketObjects, judged: &mut Judged)
 }
 
 fn losses_with(cx: &Context<'_>, objects: &BucketObjects, ends: &Ends, judged: &mut Judged) -> Vec<ScopeLosses> {
-    let (mut summary, listed) = losses::summary(&objects.table, &ends, cx.after, cx.apply_at);
+    let (mut summary, listed) = losses::summary(&objects.table, ends, cx.after, cx.apply_at);
     let each =
-        |scope: &Scope| losses::scope_losses(scope, &objects.table, objects.backups.as_deref(), &ends, cx.apply_at);
+        |scope: &Scope| losses::scope_losses(scope, &objects.table, objects.backups.as_deref(), ends, cx.apply_at);
     let all: Vec<ScopeLosses> = cx.scopes.iter().map(each).collect();
     let oldest = |side: usize| all.iter().filter_map(|losses| losses.oldest[side]).min();
     (summary.oldest_backup_before, summary.oldest_backup_after_apply) = (oldest(0), oldest(1));
