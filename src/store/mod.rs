@@ -9,9 +9,13 @@ mod azure;
 mod bridge;
 mod disk;
 mod error;
+#[cfg(feature = "gcs")]
+pub mod gcs;
 #[cfg(feature = "http")]
 mod http;
 mod limits;
+#[cfg(feature = "gcs")]
+mod media;
 mod memory;
 mod open;
 mod resume;
@@ -35,6 +39,8 @@ pub use azure::AzureStore;
 pub use bridge::{Stopped, StreamReader};
 pub use disk::DiskStore;
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "gcs")]
+pub use gcs::GcsStore;
 pub use limits::{Gate, Limits, Permit};
 pub use memory::MemoryStore;
 pub use open::{Secret, StoreOptions, open};

@@ -111,6 +111,10 @@ pub async fn open(
         Address::Bucket { cloud: Cloud::Azure, bucket, .. } => {
             Ok(Arc::new(super::AzureStore::open(bucket, options, limits, cancel)?))
         }
+        #[cfg(feature = "gcs")]
+        Address::Bucket { cloud: Cloud::Gcs, bucket, .. } => {
+            Ok(Arc::new(super::GcsStore::open(bucket, options, limits, cancel).await?))
+        }
         Address::Directory(path) => Ok(Arc::new(DiskStore::open(path, limits, cancel).await?)),
         Address::Bucket { cloud, .. } => Err(left_out(*cloud)),
     }
