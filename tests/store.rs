@@ -5,6 +5,9 @@ mod support;
 
 #[path = "store/conformance.rs"]
 mod conformance;
+#[cfg(feature = "cli")]
+#[path = "store/program.rs"]
+mod program;
 #[path = "store/s3.rs"]
 mod s3;
 #[path = "store/servers.rs"]

@@ -297,7 +297,7 @@ fn not_checked(archive: &ArchiveReport) -> Option<String> {
     let not_run = archive.rules.iter().filter(|rule| rule.outcome == crate::checks::OutcomeKind::NotRun);
     for rule in not_run {
         let why = rule.why.clone().unwrap_or_default();
-        if !why.starts_with("no policy") {
+        if !why.starts_with("no policy") && why != "no configuration" {
             parts.push(format!("{}: {why}", rule.code));
         }
     }
