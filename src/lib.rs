@@ -17,6 +17,8 @@ pub mod codec;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "io")]
+pub mod fetch;
 pub mod layout;
 pub mod model;
 pub mod page;

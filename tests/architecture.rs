@@ -20,30 +20,31 @@ const EDGES: &[(&str, &[&str])] = &[
     ("report", &["model", "catalog", "policy", "checks"]),
     ("codec", &["model"]),
     ("store", &["model", "run"]),
+    ("fetch", &["model", "run", "catalog", "codec", "store"]),
     ("state", &["model", "run", "store"]),
     ("postgres", &["model", "run"]),
     ("demo", &["model", "run", "codec", "postgres"]),
-    ("verify", &["model", "run", "catalog", "policy", "codec", "wal", "page", "layout", "store", "state"]),
+    ("verify", &["model", "run", "catalog", "policy", "codec", "wal", "page", "layout", "store", "fetch", "state"]),
     (
         "restore",
         &[
-            "model", "run", "catalog", "policy", "codec", "wal", "page", "layout", "store", "state", "postgres",
-            "checks", "report",
+            "model", "run", "catalog", "policy", "codec", "wal", "page", "layout", "store", "fetch", "state",
+            "postgres", "checks", "report",
         ],
     ),
     ("config", &["model", "catalog", "policy", "checks", "codec", "store"]),
     (
         "audit",
         &[
-            "model", "run", "catalog", "policy", "layout", "checks", "report", "codec", "store", "state", "verify",
-            "restore",
+            "model", "run", "catalog", "policy", "layout", "checks", "report", "codec", "store", "fetch", "state",
+            "verify", "restore",
         ],
     ),
     (
         "cli",
         &[
             "model", "run", "catalog", "policy", "layout", "wal", "page", "checks", "report", "codec", "store",
-            "state", "postgres", "demo", "verify", "restore", "config", "audit",
+            "fetch", "state", "postgres", "demo", "verify", "restore", "config", "audit",
         ],
     ),
 ];

@@ -22,20 +22,13 @@ pub use stated::Stated;
 use crate::catalog::LayoutKind;
 use crate::checks::{self, CheckContext, OutcomeKind};
 use crate::codec::crypto::KeyRing;
+use crate::fetch::Source;
+pub use crate::fetch::Storage;
+use crate::model::ObjectKey;
 use crate::policy::Exception;
 use crate::report::data::{ArchiveReport, Listing};
 use crate::report::{self, ArchiveFacts};
 use crate::run::RunContext;
-use crate::store::{Address, Store};
-
-/// One of the places that hold an archive. wal-g may spread one over several.
-#[derive(Debug, Clone)]
-pub struct Storage {
-    /// The open store.
-    pub store: Arc<dyn Store>,
-    /// Where the archive begins in it.
-    pub address: Address,
-}
 
 /// What to audit: everything below an address.
 #[derive(Debug, Clone)]
@@ -63,6 +56,11 @@ impl Target {
     pub fn url(&self) -> String {
         let first = &self.storages[0];
         first.store.url(first.address.prefix().as_bytes())
+    }
+
+    /// Its objects, for an archive whose root is known.
+    pub fn source(&self, root: &[u8]) -> Source {
+        Source { storages: self.storages.clone(), root: ObjectKey::new(root), keys: self.keys.clone() }
     }
 }
 

@@ -1,16 +1,15 @@
 //! Reading the small objects that a layout asks for.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use futures::StreamExt;
 
 use super::{AuditError, Options, Target};
-use crate::codec::crypto::KeyRing;
-use crate::codec::{self, CodecErrorKind, Limits};
+use crate::codec::Limits;
+use crate::fetch::{Problem, Source};
 use crate::layout::{self, Answer, Layout, Purpose, ReadProblem, Wanted};
-use crate::model::ObjectKey;
 use crate::run::{ProgressUnit, RunContext};
-use crate::store::{ReadOptions, Stopped, StoreError, StoreErrorKind, StreamReader};
+use crate::store::{ReadOptions, StoreError, StoreErrorKind};
 
 /// Rounds of questions that one archive may need: text, backup history files, first pages, and again after a change.
 const ROUNDS_MAX: usize = 12;
@@ -24,6 +23,8 @@ pub(super) async fn read_all(
     options: &Options,
     ctx: &RunContext,
 ) -> Result<(), AuditError> {
+    let source = target.source(root);
+    let source = &source;
     let mut failed = None;
     for _ in 0..ROUNDS_MAX {
         let wanted = fold.wanted();
@@ -32,7 +33,7 @@ pub(super) async fn read_all(
         }
         ctx.progress.step("reading metadata", ProgressUnit::Things, Some(wanted.len() as u64));
         let mut answers = futures::stream::iter(wanted.into_iter().map(|wanted| async move {
-            let answer = read_one(target, root, &wanted, ctx).await;
+            let answer = read_one(source, &wanted, ctx).await;
             (wanted, answer)
         }))
         .buffer_unordered(options.connections.clamp(1, 32));
@@ -54,81 +55,62 @@ pub(super) async fn read_all(
     failed.map_or(Ok(()), Err)
 }
 
-async fn read_one(target: &Target, root: &[u8], wanted: &Wanted, ctx: &RunContext) -> Result<Answer, StoreError> {
-    let unread = |why: String| Ok(Answer::Unread { why, key_missing: false });
+async fn read_one(source: &Source, wanted: &Wanted, ctx: &RunContext) -> Result<Answer, StoreError> {
     if wanted.codec.is_none() && wanted.size > wanted.bytes_max {
-        return unread(format!("it has {} bytes, more than the {} that are read", wanted.size, wanted.bytes_max));
+        let why = format!("it has {} bytes, more than the {} that are read", wanted.size, wanted.bytes_max);
+        return Ok(Answer::Unread { why, key_missing: false });
     }
-    let Some(storage) = target.storages.get(usize::from(wanted.storage)) else {
-        return unread("its storage is not configured".to_owned());
+    let stored = match source.get(wanted.storage, &wanted.key, ReadOptions::default(), &ctx.cancel).await {
+        Ok(stored) => stored,
+        Err(problem) => return answer(problem, wanted.purpose),
     };
-    let key = ObjectKey::new([storage.address.prefix().as_bytes(), root, wanted.key.as_bytes()].concat());
-    let read = match storage.store.read(&key, ReadOptions::default()).await {
-        Ok(read) => read,
-        Err(error) => {
-            return match error.kind {
-                StoreErrorKind::NotFound => Ok(Answer::Gone),
-                StoreErrorKind::ArchivedClass | StoreErrorKind::KmsDenied => unread(error.to_string()),
-                _ => Err(error),
-            };
-        }
-    };
-    let reader = StreamReader::new(read.stream, tokio::runtime::Handle::current(), ctx.cancel.clone());
-    let keys = target.keys.clone();
+    let source = source.clone();
     let (purpose, codec, bytes_max) = (wanted.purpose, wanted.codec, wanted.bytes_max);
-    let parsed = tokio::task::spawn_blocking(move || -> Result<layout::Sidecar, ReadProblem> {
+    let parsed = tokio::task::spawn_blocking(move || -> Result<layout::Sidecar, Unreadable> {
         match codec {
-            None => layout::read(purpose, &mut reader.take(bytes_max)),
+            None => Ok(layout::read(purpose, &mut stored.reader.take(bytes_max))?),
             Some(codec) => {
-                let mut opened = open(codec, &keys, Box::new(reader))?;
-                layout::read(purpose, &mut opened)
+                let opened = source.open(codec, Box::new(stored.reader), &Limits::default());
+                Ok(layout::read(purpose, &mut opened.map_err(Unreadable::Object)?.reader)?)
             }
         }
     });
-    let problem = match parsed.await {
-        Ok(Ok(sidecar)) => return Ok(Answer::Parsed(sidecar)),
-        Ok(Err(problem)) => problem,
-        Err(panic) => return Ok(Answer::Broken(format!("could not be parsed: {panic}"))),
-    };
-    match problem {
-        ReadProblem::Content(why) => Ok(Answer::Broken(why)),
-        ReadProblem::Io(error) => of_io(error, purpose),
+    match parsed.await {
+        Ok(Ok(sidecar)) => Ok(Answer::Parsed(sidecar)),
+        Ok(Err(Unreadable::Content(why))) => Ok(Answer::Broken(why)),
+        Ok(Err(Unreadable::Object(problem))) => answer(problem, purpose),
+        Err(panic) => Ok(Answer::Broken(format!("could not be parsed: {panic}"))),
     }
 }
 
-fn open(
-    codec: crate::model::CodecKind,
-    keys: &KeyRing,
-    reader: Box<dyn Read + Send>,
-) -> Result<Box<dyn Read + Send>, ReadProblem> {
-    let opened = codec::open(codec, keys, reader, &Limits::default()).map_err(|error| ReadProblem::Io(error.into()))?;
-    Ok(opened.reader)
+/// Why a sidecar gave nothing: its text, or the object below.
+enum Unreadable {
+    Content(String),
+    Object(Problem),
+}
+
+impl From<ReadProblem> for Unreadable {
+    fn from(problem: ReadProblem) -> Self {
+        match problem {
+            ReadProblem::Content(why) => Unreadable::Content(why),
+            ReadProblem::Io(error) => Unreadable::Object(Problem::of_io(&error)),
+        }
+    }
 }
 
 /// Tells damage from a missing key from a failing store.
-fn of_io(error: io::Error, purpose: Purpose) -> Result<Answer, StoreError> {
-    if let Some(defect) = codec::codec_error(&error) {
-        let key_missing = matches!(defect.kind, CodecErrorKind::KeyMissing | CodecErrorKind::LooksEncrypted);
-        if key_missing {
-            return Ok(Answer::Unread { why: "it is encrypted and no key was given".to_owned(), key_missing });
-        }
+fn answer(problem: Problem, purpose: Purpose) -> Result<Answer, StoreError> {
+    let unread = |why: String, key_missing| Ok(Answer::Unread { why, key_missing });
+    match problem {
+        Problem::Gone => Ok(Answer::Gone),
+        Problem::KeyMissing(_) => unread("it is encrypted and no key was given".to_owned(), true),
         // The first page says who wrote a segment; whether the whole object decodes is for `verify` to say.
-        if defect.is_damage() && !matches!(purpose, Purpose::FirstPage(_)) {
-            return Ok(Answer::Broken(format!("does not decode: {defect}")));
+        Problem::Damaged(defect) if !matches!(purpose, Purpose::FirstPage(_)) => {
+            Ok(Answer::Broken(format!("does not decode: {defect}")))
         }
-        return Ok(Answer::Unread { why: defect.to_string(), key_missing });
-    }
-    let inner = codec::source_error(&error).unwrap_or(&error);
-    let cause = inner.get_ref();
-    if cause.is_some_and(|cause| cause.is::<Stopped>()) {
-        return Err(StoreError::new(StoreErrorKind::Cancelled, "stopped on request"));
-    }
-    match cause.and_then(|cause| cause.downcast_ref::<StoreError>()) {
-        Some(known) => {
-            let mut copy = StoreError::new(known.kind, known.message.clone());
-            copy.advice = known.advice.clone();
-            Err(copy)
-        }
-        None => Err(StoreError::new(StoreErrorKind::Network, error.to_string())),
+        Problem::Store(error) => Err(error),
+        Problem::Stopped => Err(StoreError::new(StoreErrorKind::Cancelled, "stopped on request")),
+        Problem::Other(why) => Err(StoreError::new(StoreErrorKind::Network, why)),
+        other => unread(other.to_string(), false),
     }
 }
