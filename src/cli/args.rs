@@ -29,6 +29,10 @@ pub enum Command {
     Reach(ReachArgs),
     /// What the last runs saw: windows, WAL lag, backup sizes, proofs, restore times
     History(HistoryArgs),
+    /// What a bucket's lifecycle rules do to its backups, and what a change of them would do
+    Lifecycle(super::lifecycle::LifecycleArgs),
+    /// The configuration file alone: contradictions, where each value came from
+    Policy(super::policy::PolicyArgs),
     /// The manual page of a rule, or the list of rules
     Rule(RuleArgs),
     /// Render a saved JSON report again

@@ -6,8 +6,11 @@ mod audit;
 #[cfg(feature = "demo")]
 mod demo;
 mod history;
+mod input;
+mod lifecycle;
 mod list;
 mod output;
+mod policy;
 mod progress;
 mod reach;
 mod report;
@@ -85,6 +88,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::List(args) => session::block_on(list::run(args)),
         Command::Reach(args) => session::block_on(reach::run(args)),
         Command::History(args) => session::block_on(history::run(args)),
+        Command::Lifecycle(args) => lifecycle::run(args),
+        Command::Policy(args) => policy::run(args),
         Command::Rule(args) => rule::run(&args),
         Command::Report(args) => report::run(&args),
         #[cfg(feature = "demo")]
