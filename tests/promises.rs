@@ -192,3 +192,77 @@ async fn ret003_a_generation_without_a_backup() {
     let finding = report.findings.iter().find(|finding| finding.code == "RET003").unwrap();
     assert_eq!(finding.facts["slots"], serde_json::json!(["2026-W45"]));
 }
+
+/// Dumps of two databases every night for three weeks, and one of each kept for the month.
+fn dumps() -> Described {
+    let mut archive = Described::default();
+    for day in 1..=21 {
+        archive.clock = format!("2026-11-{day:02}T03:10:00Z").parse().unwrap();
+        for name in ["orders", "users"] {
+            archive.put(&format!("daily/{name}-2026-11-{day:02}.dump.zst"), vec![1; 1000 + day]);
+        }
+    }
+    archive.put("monthly/orders-2026-11-01.dump.zst", vec![1; 1000]).put("daily/", "").put("wal_005/notes.txt", "x");
+    archive
+}
+
+async fn audit_dumps(archive: &Described, keys: &str) -> ArchiveReport {
+    let keys = format!("layout = \"files\"\nfiles.pattern = \"{{tier}}/{{name}}-{{date}}.dump.zst\"\n{keys}");
+    let text = format!("version = 1\n[[cluster]]\nname = \"t\"\narchive = \"s3://b\"\n{keys}\n");
+    let config = parse_config(&text).unwrap_or_else(|errors| panic!("{keys}: {errors:?}"));
+    let mut target = archive.target();
+    target.layout = Some(walproof::catalog::LayoutKind::Files);
+    target.stated =
+        Stated { cluster: config.clusters.first().cloned(), config: Some(Arc::new(config)), ..Stated::default() };
+    audit::audit(&target, &Options::default(), &RunContext::new(archive.clock + hours(2))).await.remove(0)
+}
+
+#[tokio::test]
+async fn dumps_are_backups_without_wal() {
+    let report =
+        audit_dumps(&dumps(), "backup_max_age = \"26h\"\nbackup_size_change = \"50%\"\nmin_full_backups = 7").await;
+    assert_eq!(codes(&report), Vec::<String>::new());
+    assert_eq!((report.layout.as_deref(), report.backups.len()), (Some("files"), 43));
+    assert!(report.backups.iter().all(|backup| backup.rung.unwrap().name() == "complete"));
+    for rule in &report.rules {
+        let wal = rule.code.starts_with("WAL") || rule.code.starts_with("TLI") || rule.code == "RET001";
+        assert!(!wal || rule.outcome == OutcomeKind::NotRun, "{}", rule.code);
+    }
+    assert!(report.notes[0].contains("2 objects do not match files.pattern"), "{:?}", report.notes);
+    let mut text = Vec::new();
+    let whole = walproof::report::finish(report.backups[0].finished_at.unwrap(), 0.0, dumps().clock, vec![report]);
+    walproof::report::render(walproof::report::Format::Text, &whole, &Default::default(), &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("43 of 43 backups are there, each for its own moment only (no WAL)"), "{text}");
+}
+
+#[tokio::test]
+async fn dumps_of_one_database_do_not_stand_in_for_another() {
+    let mut archive = dumps();
+    // What gzip or zstd make of nothing when pg_dump fails before them.
+    archive.put("daily/users-2026-11-21.dump.zst", vec![1; 13]);
+    archive.remove("daily/users-2026-11-10.dump.zst");
+    let keys = "backup_max_age = \"26h\"\nretention.daily = \"14d\"\nretention.monthly = \"1y\"";
+    let report = audit_dumps(&archive, keys).await;
+    assert_eq!(codes(&report), ["BKP002 critical", "BKP006 error", "RET003 error", "BKP007 warning"]);
+    assert!(report.findings[1].message.contains("newest usable backup of users"), "{}", report.findings[1].message);
+    assert_eq!(report.findings[2].subject, "retention.daily of users");
+    assert_eq!(report.findings[2].facts["slots"], serde_json::json!(["2026-11-10"]));
+    // Each series that is seen has a schedule of its own: the monthly one has had no time to show one.
+    assert_eq!(report.findings[3].subject, "full backups of users daily");
+    assert_eq!(report.findings[3].count, 1);
+}
+
+#[tokio::test]
+async fn files_without_a_match_or_a_pattern_are_refused() {
+    let mut target = dumps().target();
+    target.layout = Some(walproof::catalog::LayoutKind::Files);
+    let audit = async |target: &audit::Target| {
+        audit::audit(target, &Options::default(), &RunContext::new(dumps().clock)).await.remove(0).error.unwrap()
+    };
+    assert!(audit(&target).await.contains("needs files.pattern"));
+    target.stated.files_pattern = Some("{tire}".to_owned());
+    assert!(audit(&target).await.contains("{tire}"));
+    target.stated.files_pattern = Some("weekly/*".to_owned());
+    assert!(audit(&target).await.contains("no object below"));
+}

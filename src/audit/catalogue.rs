@@ -6,7 +6,9 @@ use super::listing::Sorted;
 use super::{AuditError, Options, Target, no_listing, second_look, seconds, sidecars};
 use crate::catalog::{Archive, LayoutKind, Recovery};
 use crate::layout::Layout;
+use crate::layout::files::FilesLayout;
 use crate::model::ObjectKey;
+use crate::policy::files::FilePattern;
 use crate::report::data::Listing;
 use crate::run::{ProgressUnit, RunContext};
 use crate::store::{self, ListRequest};
@@ -52,13 +54,13 @@ pub struct Known {
 /// The listing failed, or there is no archive. A sidecar that cannot be read leaves an error in the archive's entry.
 pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> Result<Vec<Catalogued>, AuditError> {
     match target.layout {
-        None | Some(LayoutKind::WalG | LayoutKind::WalE) => {}
+        None | Some(LayoutKind::WalG | LayoutKind::WalE | LayoutKind::Files) => {}
         Some(other) => return Err(AuditError::NotRead(other)),
     }
     let begun = Instant::now();
     let requests = |target: &Target| target.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
     let before = requests(target);
-    let mut sorted = Sorted::default();
+    let mut sorted = Sorted { files: files(target)?, ..Sorted::default() };
     ctx.progress.step("listing", ProgressUnit::Things, None);
     for (at, storage) in target.storages.iter().enumerate() {
         let prefix = storage.address.prefix().as_bytes().to_vec();
@@ -72,6 +74,12 @@ pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> 
     }
     ctx.progress.finish();
     let listed_s = seconds(begun);
+    if let Some(fold) = sorted.files.take() {
+        let mut entry = dumps(target, fold, options, ctx).await?;
+        entry.listing.requests = requests(target) - before;
+        entry.listing.duration_s = listed_s;
+        return Ok(vec![entry]);
+    }
     if sorted.archives.is_empty() && sorted.others.is_empty() {
         return Err(nothing_found(target, &sorted).await);
     }
@@ -82,7 +90,7 @@ pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> 
     let mut found = Vec::new();
     let mut counted = before;
     for (root, fold) in sorted.archives {
-        let mut entry = one(target, &root, fold, many, options, ctx).await;
+        let mut entry = one(target, &root, Box::new(fold), many, options, ctx).await;
         let now = requests(target);
         entry.listing.requests = now - counted;
         counted = now;
@@ -107,19 +115,61 @@ pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> 
     Ok(found)
 }
 
+/// The fold of a declared layout `files`, which needs its pattern.
+fn files(target: &Target) -> Result<Option<FilesLayout>, AuditError> {
+    if target.layout != Some(LayoutKind::Files) {
+        return Ok(None);
+    }
+    let stated = target.stated.cluster.as_ref().and_then(|cluster| cluster.files_pattern.as_ref());
+    let Some(text) = target.stated.files_pattern.as_ref().or(stated) else {
+        return Err(AuditError::Refused(format!(
+            "{}: layout files needs files.pattern of a [[cluster]], or --files-pattern, as in \"{{tier}}/{{date}}.tar.zst\"",
+            target.url()
+        )));
+    };
+    match FilePattern::parse(text) {
+        Ok(pattern) => Ok(Some(FilesLayout::new(pattern))),
+        Err(error) => Err(AuditError::Refused(format!("files.pattern {error}"))),
+    }
+}
+
+/// The archive that dumps and tarballs make.
+async fn dumps(
+    target: &Target,
+    fold: FilesLayout,
+    options: &Options,
+    ctx: &RunContext,
+) -> Result<Catalogued, AuditError> {
+    let url = target.url();
+    if fold.overflow() > 0 {
+        return Err(AuditError::NoArchive(format!(
+            "{url}: {} objects match files.pattern, more than the {} that one audit takes: narrow it",
+            fold.overflow() + fold.matched() as u64,
+            crate::layout::files::BACKUPS_MAX
+        )));
+    }
+    if fold.matched() == 0 {
+        let sample: Vec<String> = fold.sample().iter().take(3).map(ToString::to_string).collect();
+        let seen = if sample.is_empty() { "0 objects".to_owned() } else { format!("e.g. {}", sample.join(", ")) };
+        return Err(AuditError::NoArchive(format!("no object below {url} matches files.pattern; seen: {seen}")));
+    }
+    Ok(one(target, b"", Box::new(fold), false, options, ctx).await)
+}
+
 async fn one(
     target: &Target,
     root: &[u8],
-    mut fold: crate::layout::walg::WalGLayout,
+    mut fold: Box<dyn Layout>,
     many: bool,
     options: &Options,
     ctx: &RunContext,
 ) -> Catalogued {
-    let mut error = sidecars::read_all(target, root, &mut fold, options, ctx).await.err();
+    let mut error = sidecars::read_all(target, root, fold.as_mut(), options, ctx).await.err();
     let mut archive = fold.finish();
     let mut changed = 0;
-    if error.is_none() && !ctx.cancel.is_set() {
-        match second_look::again(target, root, &mut fold, archive, options, ctx).await {
+    // Of dumps nothing is expected under a name, so nothing can be absent.
+    if error.is_none() && !ctx.cancel.is_set() && archive.layout != LayoutKind::Files {
+        match second_look::again(target, root, fold.as_mut(), archive, options, ctx).await {
             Ok((looked, count)) => {
                 archive = looked;
                 changed = count;

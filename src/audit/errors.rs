@@ -14,6 +14,9 @@ pub enum AuditError {
         #[source]
         source: StoreError,
     },
+    /// Settings that do not say enough.
+    #[error("{0}")]
+    Refused(String),
     /// There is no archive below the address.
     #[error("{0}")]
     NoArchive(String),

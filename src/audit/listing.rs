@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::LayoutKind;
 use crate::layout::Layout;
 use crate::layout::detect::{self, Place};
+use crate::layout::files::FilesLayout;
 use crate::layout::walg::WalGLayout;
 use crate::model::CodecKind;
 use crate::model::{ObjectKey, ObjectRow, WalFileName};
@@ -25,6 +26,8 @@ pub(super) struct Sorted {
     /// A key right below the address that belongs inside an archive: the address is too deep.
     pub inside: Option<ObjectKey>,
     pub too_many_roots: bool,
+    /// A declared layout: everything below the address is one archive of dumps and tarballs.
+    pub files: Option<FilesLayout>,
 }
 
 /// An archive that is recognised and not read.
@@ -46,6 +49,11 @@ impl Sorted {
         let Some(relative) = row.key.as_bytes().strip_prefix(prefix) else { return };
         self.objects += 1;
         self.bytes += row.size;
+        if let Some(files) = &mut self.files {
+            row.key = ObjectKey::new(relative);
+            files.push(row, storage);
+            return;
+        }
         match detect::place(relative) {
             Place::WalG { root } => {
                 if !self.archives.contains_key(root) {

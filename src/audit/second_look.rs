@@ -3,7 +3,6 @@
 use super::{AuditError, Options, Target, sidecars};
 use crate::catalog::{Archive, HistoryState, Recovery};
 use crate::layout::Layout;
-use crate::layout::walg::WalGLayout;
 use crate::model::{ObjectKey, ObjectRow, SegmentNo};
 use crate::run::RunContext;
 use crate::store::ListRequest;
@@ -26,7 +25,7 @@ struct Range {
 pub(super) async fn again(
     target: &Target,
     root: &[u8],
-    fold: &mut WalGLayout,
+    fold: &mut dyn Layout,
     archive: Archive,
     options: &Options,
     ctx: &RunContext,

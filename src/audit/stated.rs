@@ -15,6 +15,8 @@ pub struct Stated {
     pub cluster: Option<ClusterConfig>,
     /// Where the live server is.
     pub live: Option<LivePosition>,
+    /// For layout `files`, where no cluster declares it: what the keys below the address look like.
+    pub files_pattern: Option<String>,
 }
 
 /// What it states about one of them.

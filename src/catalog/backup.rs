@@ -76,6 +76,8 @@ pub enum Producer {
     WalG,
     /// wal-e.
     WalE,
+    /// Whoever uploads dumps and tarballs.
+    Files,
 }
 
 /// A tablespace outside the data directory.
@@ -192,6 +194,8 @@ pub struct BaseBackup {
     pub history_object: Option<ObjectKey>,
     /// Backups of one series are alike; where a layout knows several (retention classes of dumps), its name.
     pub series: Option<String>,
+    /// What it is a backup of, where one place holds those of several (dumps of several databases).
+    pub subject: Option<String>,
     /// The storage it lies in.
     pub storage: u8,
 }

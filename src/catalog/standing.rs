@@ -1,6 +1,6 @@
 use crate::model::{LsnRange, SegmentNo, TimelineId};
 
-use super::{Archive, BackupKind, BaseBackup, ObjectRef, SidecarState};
+use super::{Archive, BackupKind, BaseBackup, LayoutKind, ObjectRef, SidecarState};
 
 /// Why a backup cannot be restored, each a fact of the listing or a sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,13 @@ pub enum Obstacle {
     Overwritten(Vec<String>),
     /// Objects lie in a class that GET refuses.
     ArchivedClass(Vec<String>),
+    /// A dump or tarball with fewer bytes than any can have.
+    TooSmall {
+        /// Its key.
+        key: String,
+        /// Bytes it has.
+        bytes: u64,
+    },
 }
 
 /// How a backup stands, judged from listing and sidecars alone.
@@ -66,6 +73,10 @@ impl Standing {
         self.obstacles.is_empty() && self.doubts.is_empty()
     }
 }
+
+/// Fewer bytes are no dump: a compressor that got nothing from a failed `pg_dump` writes up to 32, the dump of an empty
+/// database has several hundred, compressed.
+const FILE_BYTES_MIN: u64 = 64;
 
 /// Everything about one backup that needs no look at WAL continuity.
 pub(super) fn of_objects(archive: &Archive, backup: &BaseBackup) -> Standing {
@@ -101,6 +112,14 @@ pub(super) fn of_objects(archive: &Archive, backup: &BaseBackup) -> Standing {
     }
     if let Some(why) = backup.parts_known.why() {
         standing.doubts.push(format!("completeness unknown: {why}"));
+    }
+    if archive.layout == LayoutKind::Files {
+        // One object is all of it, and it needs no WAL.
+        let small = backup.parts.iter().map(|part| &part.object).filter(|object| object.size < FILE_BYTES_MIN);
+        standing
+            .obstacles
+            .extend(small.map(|object| Obstacle::TooSmall { key: object.key.to_string(), bytes: object.size }));
+        return standing;
     }
     if let Some(why) = backup.finish_lsn.why() {
         standing.doubts.push(format!("stop position unknown: {why}"));
@@ -220,6 +239,7 @@ impl std::fmt::Display for Obstacle {
             Obstacle::Overwritten(keys) => {
                 write!(f, "{} parts are newer than its sentinel, first {}", keys.len(), keys[0])
             }
+            Obstacle::TooSmall { key, bytes } => write!(f, "{key} has {bytes} bytes, too few to be a backup"),
             Obstacle::ArchivedClass(keys) => {
                 write!(f, "{} objects have to be restored from an archive class first, e.g. {}", keys.len(), keys[0])
             }

@@ -67,6 +67,12 @@ impl<'a> CheckContext<'a> {
         self.archive.backups.iter().zip(&self.recovery.standings)
     }
 
+    /// What the backups are of: one thing, or several where one place holds the dumps of several databases.
+    pub fn subjects(&self) -> Vec<Option<&'a str>> {
+        let all: std::collections::BTreeSet<_> = self.archive.backups.iter().map(|b| b.subject.as_deref()).collect();
+        if all.is_empty() { vec![None] } else { all.into_iter().collect() }
+    }
+
     /// Whether a moment lies less than so many seconds before the audit's.
     pub fn is_fresh(&self, moment: Timestamp, seconds: i64) -> bool {
         self.as_of.duration_since(moment).as_secs() < seconds

@@ -19,6 +19,11 @@ pub(super) fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
+/// ` of orders`, where there are several things to back up.
+pub(super) fn of(subject: Option<&str>) -> String {
+    subject.map(|subject| format!(" of {subject}")).unwrap_or_default()
+}
+
 /// The first few of many names.
 pub(super) fn few<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 10;

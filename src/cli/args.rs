@@ -204,6 +204,9 @@ pub struct Access {
     /// Take this layout whatever the keys look like: wal-g, wal-e, barman-cloud, pgbackrest, files
     #[arg(long, value_parser = layout)]
     pub layout: Option<crate::catalog::LayoutKind>,
+    /// With --layout files: what the keys of dumps look like below the address, as in "{tier}/{date}.tar.zst"
+    #[arg(long, value_name = "PATTERN")]
+    pub files_pattern: Option<String>,
     /// wal-g's configuration file: prefix, credentials and encryption keys
     #[arg(long, value_name = "FILE")]
     pub walg_config: Option<PathBuf>,

@@ -30,6 +30,12 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
                     anyhow::bail!("{}: {error}", found.url);
                 }
                 let Content::Known(known) = &found.content else { continue };
+                if known.archive.layout == catalog::LayoutKind::Files {
+                    anyhow::bail!(
+                        "{}: dumps and tarballs give back their own moments only; `walproof list` shows them",
+                        found.url
+                    );
+                }
                 let answer = catalog::reach(&known.archive, &known.recovery, moment, args.timeline);
                 answers.push((
                     answer.verdict,

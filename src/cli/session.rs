@@ -25,6 +25,7 @@ pub(super) struct Session {
     pub env: BTreeMap<String, String>,
     pub overrides: Overrides,
     pub required: Vec<String>,
+    pub files_pattern: Option<String>,
     /// Where the live server is, as flags say.
     pub live: Option<LivePosition>,
 }
@@ -72,7 +73,8 @@ impl Session {
             }
         }
         let options = Options { connections: usize::from(common.connections) };
-        Ok(Session { ctx, options, limits, config, env, overrides, required: common.require.clone(), live: None })
+        let (required, files_pattern) = (common.require.clone(), access.files_pattern.clone());
+        Ok(Session { ctx, options, limits, config, env, overrides, required, files_pattern, live: None })
     }
 
     /// What the command line or the configuration names.
@@ -120,7 +122,12 @@ impl Session {
                 format!("live_status {path} is not like {{\"timeline\": 1, \"lsn\": \"0/16B3748\"}}")
             })?);
         }
-        Ok(Stated { config: self.config.clone().map(Arc::new), cluster: place.cluster.clone(), live })
+        Ok(Stated {
+            config: self.config.clone().map(Arc::new),
+            cluster: place.cluster.clone(),
+            live,
+            files_pattern: self.files_pattern.clone(),
+        })
     }
 }
 

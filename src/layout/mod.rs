@@ -4,6 +4,7 @@
 //! gives the archive. It never fails on what it finds: what it does not understand is counted as stray.
 
 pub mod detect;
+pub mod files;
 pub mod wale;
 pub mod walg;
 

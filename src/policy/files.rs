@@ -48,6 +48,8 @@ enum Field {
 pub struct FileMatch<'k> {
     /// Retention class, as the key writes it.
     pub tier: Option<&'k [u8]>,
+    /// What `{name}` stands for; the first of several.
+    pub name: Option<&'k [u8]>,
     /// The day it was taken.
     pub date: Option<Date>,
     /// The time of that day, where the key has one.
@@ -287,6 +289,7 @@ impl<'k> Search<'_, 'k> {
             let number = || digits().fold(0i64, |sum, digit| sum * 10 + digit);
             match &self.parts[part] {
                 Part::Tier => found.tier = Some(text),
+                Part::Name => found.name = found.name.or(Some(text)),
                 Part::Epoch => found.epoch = Some(number()),
                 Part::Date => {
                     let all = number();
@@ -367,6 +370,7 @@ mod tests {
         assert_eq!(hit.moment(Timestamp::UNIX_EPOCH), at("2026-11-02T03:15:00Z"));
         let hit = found("**/{name}-{date}T{time}Z.dump", "a/b/orders-db-20261102T031500Z.dump").unwrap();
         assert_eq!(hit.moment(Timestamp::UNIX_EPOCH), at("2026-11-02T03:15:00Z"));
+        assert_eq!(hit.name, Some(&b"orders-db"[..]));
         assert_eq!(found("*.dump", "a/b.dump"), None);
         assert_eq!(found("*.dump", "b.dump").unwrap().moment(at("2026-01-01T00:00:00Z")), at("2026-01-01T00:00:00Z"));
         assert_eq!(found("x-%s", "x-1795000000").unwrap().moment(Timestamp::UNIX_EPOCH).as_second(), 1_795_000_000);

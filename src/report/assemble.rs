@@ -1,6 +1,8 @@
 //! From what is known of an archive to its part of the report.
 
-use crate::catalog::{Archive, BaseBackup, Chain, HistoryState, Obstacle, Recovery, SidecarState, Standing, Window};
+use crate::catalog::{
+    Archive, BaseBackup, Chain, HistoryState, LayoutKind, Obstacle, Recovery, SidecarState, Standing, Window,
+};
 use crate::checks::{Finding, OutcomeKind, RuleOutcome, Severity};
 use crate::model::{SegmentNo, TimelineId, Timestamp};
 
@@ -46,6 +48,7 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
     let blocked = rules.iter().any(|rule| rule.blocking && rule.outcome == OutcomeKind::NotRun);
     let status = if facts.error.is_some() || blocked { Status::Incomplete } else { Status::from(worst) };
     let size = archive.segment_size;
+    let has_wal = archive.layout != LayoutKind::Files;
     let windows: Vec<WindowReport> = recovery.windows.iter().map(|window| self::window(window, archive)).collect();
     let backups = archive
         .backups
@@ -64,8 +67,8 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         worst_severity: worst,
         error: facts.error,
         system_identifier: archive.system_identifier().map(|id| id.to_string()),
-        wal_segment_size: Some(size.bytes()),
-        wal_segment_size_source: Some(archive.size_source),
+        wal_segment_size: has_wal.then_some(size.bytes()),
+        wal_segment_size_source: has_wal.then_some(archive.size_source),
         pg_major: archive.pg_major(),
         incarnations: incarnations(archive),
         listing: facts.listing,
@@ -228,7 +231,9 @@ fn backup_report(
     let mut reasons: Vec<String> =
         standing.obstacles.iter().map(|obstacle| format!("{} {obstacle}", code(obstacle))).collect();
     reasons.extend(standing.doubts.iter().cloned());
-    let listed = matches!(backup.sentinel, SidecarState::Read(_)).then_some(as_of);
+    // A dump has no sentinel: that it is listed is all there is to see.
+    let listed =
+        (matches!(backup.sentinel, SidecarState::Read(_)) || archive.layout == LayoutKind::Files).then_some(as_of);
     let rungs = Rungs { listed, complete: listed.filter(|_| standing.is_complete()), ..Rungs::default() };
     BackupReport {
         name: backup.name.clone(),
@@ -271,7 +276,7 @@ fn backup_report(
 fn code(obstacle: &Obstacle) -> &'static str {
     match obstacle {
         Obstacle::SentinelUnreadable(_) => "BKP003",
-        Obstacle::PartsMissing(_) => "BKP002",
+        Obstacle::PartsMissing(_) | Obstacle::TooSmall { .. } => "BKP002",
         Obstacle::Ancestor { .. } => "BKP004",
         Obstacle::WalMissing { .. } | Obstacle::WalOverwritten => "BKP005",
         Obstacle::Foreign { .. } => "BKP009",
@@ -336,6 +341,13 @@ fn notes(archive: &Archive) -> Vec<String> {
     if archive.copied {
         notes
             .push("the bucket was copied: upload times differ from the backups' own times and are not used".to_owned());
+    }
+    if archive.layout == LayoutKind::Files && archive.strays.count > 0 {
+        let sample = archive.strays.sample.first().map(|key| format!(", e.g. {key}")).unwrap_or_default();
+        notes.push(format!(
+            "{} objects do not match files.pattern and were not looked at{sample}",
+            archive.strays.count
+        ));
     }
     if let Some(key) = &archive.key_missing {
         notes.push(format!("objects are encrypted and no key was given ({key}): what they hold is unknown"));

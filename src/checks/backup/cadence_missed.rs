@@ -10,8 +10,9 @@
 //!
 //! **What to do.** Find out why the job did not run; let something alarm when it does not.
 
+use crate::catalog::BaseBackup;
 use crate::checks::context::NO_POLICY;
-use crate::checks::words::{few, minute, span};
+use crate::checks::words::{few, minute, of, span};
 use crate::checks::{CheckContext, Checked, Finding, NotRun, declare_rule};
 use crate::model::Timestamp;
 
@@ -26,12 +27,35 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
     if stated.is_none() && !policy.backup_max_age.is_set() {
         return Err(NotRun(format!("{NO_POLICY} key full_backup_every or backup_max_age")));
     }
+    // Stated is how often there is a backup at all; what is seen is seen for each series of like ones (dumps may have a
+    // daily and a monthly one).
+    let mut series: std::collections::BTreeMap<Option<&str>, Vec<&BaseBackup>> = std::collections::BTreeMap::new();
+    for backup in cx.archive.backups.iter().filter(|backup| !backup.kind.is_delta()) {
+        let name = if stated.is_some() { &backup.subject } else { &backup.series };
+        series.entry(name.as_deref()).or_default().push(backup);
+    }
+    let mut judged = 0;
+    for (name, backups) in &series {
+        judged += usize::from(check_one(cx, *name, backups, stated, out));
+    }
+    if judged == 0 && stated.is_none() {
+        let count = cx.archive.backups.iter().filter(|backup| !backup.kind.is_delta()).count();
+        return Err(NotRun(format!("{count} full backups make no schedule, and {NO_POLICY} key full_backup_every")));
+    }
+    Ok(())
+}
+
+/// Says whether there is a schedule to judge.
+fn check_one(
+    cx: &CheckContext<'_>,
+    name: Option<&str>,
+    backups: &[&BaseBackup],
+    stated: Option<u64>,
+    out: &mut Vec<Finding>,
+) -> bool {
     // A damaged backup was taken on time, too: what is wrong with it is another rule's.
-    let mut taken: Vec<(Timestamp, bool)> = cx
-        .archive
-        .backups
+    let mut taken: Vec<(Timestamp, bool)> = backups
         .iter()
-        .filter(|backup| !backup.kind.is_delta())
         .filter_map(|backup| {
             let ended = backup.finished_at.copied().filter(|ended| *ended <= cx.as_of)?;
             Some((ended, backup.permanent.copied() == Some(true)))
@@ -49,10 +73,7 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
             let mut sorted: Vec<i64> = distances.iter().map(|(.., distance)| *distance).collect();
             sorted.sort_unstable();
             if sorted.len() < DISTANCES_MIN {
-                return Err(NotRun(format!(
-                    "{} full backups make no schedule, and {NO_POLICY} key full_backup_every",
-                    taken.len()
-                )));
+                return false;
             }
             sorted[sorted.len() / 2]
         }
@@ -67,7 +88,7 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
         }
     }
     let Some((from, to, distance)) = missed.iter().copied().max_by_key(|(.., distance)| *distance) else {
-        return Ok(());
+        return true;
     };
     let times = if missed.len() == 1 { "once".to_owned() } else { format!("{} times", missed.len()) };
     let stretches: Vec<String> =
@@ -75,9 +96,10 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
     out.push(
         Finding::new(
             &RULE,
-            "full backups",
+            format!("full backups{}", of(name)),
             format!(
-                "full backups come every {}, but the schedule was broken {times}; longest without one: {} ({} .. {})",
+                "full backups{} come every {}, but the schedule was broken {times}; longest without one: {} ({} .. {})",
+                of(name),
                 span(usual),
                 span(distance),
                 minute(from),
@@ -90,5 +112,5 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
         .fact("stretches", stretches.iter().take(Finding::OBJECTS_MAX).cloned().collect::<Vec<_>>())
         .advise(format!("find out why the job did not run: {}", few(&stretches))),
     );
-    Ok(())
+    true
 }

@@ -2,7 +2,7 @@
 //!
 //! **Fires** when a calendar slot (in UTC; weeks begin on Monday) that `retention.daily`, `.weekly`, `.monthly` or
 //! `.yearly` still promises holds no usable backup. Slots that are not over, and those before the first backup of the
-//! archive, promise nothing. One finding for each generation.
+//! archive, promise nothing. One finding for each generation, and for each database where dumps of several lie there.
 //!
 //! **Why it matters.** Long-term copies are what is left when a mistake is noticed after the recovery window.
 //!
@@ -10,8 +10,9 @@
 //! with an exception once it is understood.
 
 use crate::checks::context::NO_POLICY;
-use crate::checks::words::few;
+use crate::checks::words::{few, of};
 use crate::checks::{CheckContext, Checked, Finding, NotRun, declare_rule};
+use crate::policy::config::Retention;
 use crate::policy::retention::{RestorePoint, Tier, missing_slots};
 
 declare_rule!("RET003", "generation-missing", Error, "generation_missing.rs");
@@ -21,13 +22,21 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
     if Tier::ALL.iter().all(|tier| tier.keep(retention).is_none()) {
         return Err(NotRun(format!("{NO_POLICY} key retention")));
     }
+    for subject in cx.subjects() {
+        check_one(cx, subject, retention, out);
+    }
+    Ok(())
+}
+
+fn check_one(cx: &CheckContext<'_>, subject: Option<&str>, retention: &Retention, out: &mut Vec<Finding>) {
     let points: Vec<RestorePoint> = cx
         .backups()
-        .filter(|(_, standing)| standing.is_usable())
+        .filter(|(backup, standing)| standing.is_usable() && backup.subject.as_deref() == subject)
         .filter_map(|(backup, _)| Some(RestorePoint { taken: backup.finished_at.copied()?, usable_until: None }))
         .collect();
     // A backup that is damaged proves that the archive was there.
-    let began = cx.archive.backups.iter().filter_map(|backup| backup.finished_at.copied()).min();
+    let of_it = cx.archive.backups.iter().filter(|backup| backup.subject.as_deref() == subject);
+    let began = of_it.filter_map(|backup| backup.finished_at.copied()).min();
     for tier in Tier::ALL {
         let Some(keep) = tier.keep(retention) else { continue };
         let missing = missing_slots(tier, keep, &points, began, cx.as_of);
@@ -38,11 +47,12 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
         out.push(
             Finding::new(
                 &RULE,
-                format!("retention.{}", tier.name()),
+                format!("retention.{}{}", tier.name(), of(subject)),
                 format!(
-                    "{} {} without a usable backup, which {} ({keep}) promises: {}",
+                    "{} {} without a usable backup{}, which {} ({keep}) promises: {}",
                     names.len(),
                     if names.len() == 1 { "slot is" } else { "slots are" },
+                    of(subject),
                     format_args!("retention.{}", tier.name()),
                     few(&names)
                 ),
@@ -55,5 +65,4 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
             ),
         );
     }
-    Ok(())
 }

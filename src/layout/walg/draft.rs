@@ -233,7 +233,7 @@ impl Draft {
             finished_at: Known::from_option(finished, silent),
             permanent: match producer {
                 Producer::WalE => Known::Value(false),
-                Producer::WalG => Known::from_option(permanent, silent),
+                Producer::WalG | Producer::Files => Known::from_option(permanent, silent),
             },
             user_data: data
                 .user_data
@@ -254,6 +254,7 @@ impl Draft {
             parts_known: Known::Value(()),
             history_object: self.history.object.as_ref().map(|object| object.key.clone()),
             series: None,
+            subject: None,
             storage: self.storage,
         };
         backup.parts.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,4 +1,5 @@
 use super::words::{clean, minute, moment, span};
+use crate::catalog::LayoutKind;
 use crate::checks::Severity;
 use crate::report::data::{ArchiveReport, Restorable, Status, WindowReport};
 
@@ -21,6 +22,10 @@ pub(in crate::report) fn of(archive: &ArchiveReport) -> Vec<String> {
         if archive.layout.is_none() || archive.backups.is_empty() {
             return lines;
         }
+    }
+    if archive.layout.as_deref() == Some(LayoutKind::Files.name()) {
+        dumps(archive, &mut lines);
+        return lines;
     }
     let window =
         archive.recovery_window.as_ref().or_else(|| archive.recovery_windows.iter().max_by_key(|window| window.to_lsn));
@@ -69,6 +74,23 @@ pub(in crate::report) fn of(archive: &ArchiveReport) -> Vec<String> {
     }
     lines.push(rungs(archive));
     lines
+}
+
+/// Dumps and tarballs: each gives back its own moment and no other.
+fn dumps(archive: &ArchiveReport, lines: &mut Vec<String>) {
+    let usable: Vec<_> = archive.backups.iter().filter(|backup| backup.restorable != Restorable::No).collect();
+    let times = || usable.iter().filter_map(|backup| backup.finished_at);
+    match (times().min(), times().max()) {
+        (Some(first), Some(last)) => lines.push(format!(
+            "{} of {} backups are there, each for its own moment only (no WAL): {} .. {} UTC",
+            usable.len(),
+            archive.backups.len(),
+            moment(first),
+            moment(last)
+        )),
+        _ => lines.push("nothing can be restored: no backup is usable".to_owned()),
+    }
+    lines.push(rungs(archive));
 }
 
 /// What was proven beyond the listing.

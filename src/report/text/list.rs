@@ -2,6 +2,7 @@ use std::io::{self, Write};
 
 use super::words::{bytes, clean, count, moment};
 use super::{Style, backups, draw, title};
+use crate::catalog::LayoutKind;
 use crate::report::data::Report;
 
 /// Writes backups, WAL runs, timelines and windows without judging them.
@@ -29,6 +30,9 @@ pub fn render_list(report: &Report, style: &Style, out: &mut dyn Write) -> io::R
         if !archive.backups.is_empty() {
             writeln!(out)?;
             backups(archive, style, out)?;
+        }
+        if archive.layout.as_deref() == Some(LayoutKind::Files.name()) {
+            continue;
         }
         writeln!(out)?;
         writeln!(out, "  timeline  parent  forked at    {:>9}  {:>9}  segments", "segments", "stored")?;

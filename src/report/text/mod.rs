@@ -13,6 +13,7 @@ pub use list::render_list;
 pub use words::{bytes, clean, count, moment, span};
 
 use super::data::{ArchiveReport, BackupReport, Report, Restorable, Status};
+use crate::catalog::LayoutKind;
 use crate::checks::{Finding, Severity};
 use crate::policy::config::exception_block;
 
@@ -197,6 +198,9 @@ fn reaches(archive: &ArchiveReport, backup: &BackupReport) -> String {
         return format!("cannot be restored ({why})");
     }
     let doubt = if backup.restorable == Restorable::Unknown { " (completeness unknown)" } else { "" };
+    if archive.layout.as_deref() == Some(LayoutKind::Files.name()) {
+        return "its own moment".to_owned();
+    }
     let preferred = archive.recovery_window.as_ref().map(|window| window.timeline);
     let best = backup
         .recovery
@@ -297,7 +301,8 @@ fn not_checked(archive: &ArchiveReport) -> Option<String> {
     let not_run = archive.rules.iter().filter(|rule| rule.outcome == crate::checks::OutcomeKind::NotRun);
     for rule in not_run {
         let why = rule.why.clone().unwrap_or_default();
-        if !why.starts_with("no policy") && why != "no configuration" {
+        let by_nature = archive.layout.as_deref() == Some(LayoutKind::Files.name()) && why.ends_with("has no WAL");
+        if !why.starts_with("no policy") && why != "no configuration" && !by_nature {
             parts.push(format!("{}: {why}", rule.code));
         }
     }
