@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::listing::Sorted;
 use super::{AuditError, Options, Target, no_listing, second_look, seconds, sidecars};
+use crate::catalog::evidence::ContentEvidence;
 use crate::catalog::{Archive, LayoutKind, Recovery};
 use crate::layout::Layout;
 use crate::layout::files::FilesLayout;
@@ -46,6 +47,8 @@ pub struct Known {
     pub archive: Archive,
     /// What follows from it.
     pub recovery: Recovery,
+    /// What reading content showed, where that was asked for.
+    pub content: Option<Box<ContentEvidence>>,
 }
 
 /// Finds every archive below an address and reads what is needed to judge it.
@@ -187,7 +190,7 @@ async fn one(
         name: name(target, root, many),
         url: url(target, root),
         provider: target.storages[0].store.provider(),
-        content: Content::Known(Box::new(Known { archive, recovery })),
+        content: Content::Known(Box::new(Known { archive, recovery, content: None })),
         listing,
         error: error.map(|error| error.to_string()),
     }

@@ -20,6 +20,7 @@ pub use remember::{archive_id, remember, summary};
 pub use stated::Stated;
 
 use crate::catalog::LayoutKind;
+use crate::catalog::evidence::Evidence;
 use crate::checks::{self, CheckContext, OutcomeKind};
 use crate::codec::crypto::KeyRing;
 use crate::fetch::Source;
@@ -94,8 +95,8 @@ impl Default for Options {
 /// Runs the rules over one archive.
 pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveReport {
     let Catalogued { name, url, provider, content, listing, error } = found;
-    let (archive, recovery) = match content {
-        catalogue::Content::Known(known) => (known.archive, known.recovery),
+    let Known { archive, recovery, content } = match content {
+        catalogue::Content::Known(known) => *known,
         catalogue::Content::NotRead(layout) => {
             let error = error.unwrap_or_else(|| format!("a {} archive: not yet read", layout.name()));
             let mut entry = report::broken_archive(&name, &url, provider, Some(layout.name()), error);
@@ -107,7 +108,8 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
     let root = archive.root.to_string();
     let stated = target.stated.of(format!("{}/{root}", address.trim_end_matches('/')).trim_end_matches('/'));
     let promises = stated.promises();
-    let cx = CheckContext { promises, ..CheckContext::new(&archive, &recovery, ctx.as_of) };
+    let evidence = Evidence { content: content.as_deref() };
+    let cx = CheckContext { promises, evidence, ..CheckContext::new(&archive, &recovery, ctx.as_of) };
     let (mut findings, mut rules) = checks::run(&cx);
     let exceptions = promises.exceptions.unwrap_or(&target.exceptions);
     // Several archives below one cluster's address have names of their own, which exceptions may use, too.
@@ -126,6 +128,7 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
         provider,
         archive: &archive,
         recovery: &recovery,
+        evidence,
         as_of: ctx.as_of,
         listing,
         findings,

@@ -29,6 +29,14 @@ impl IntervalSet {
         self.0.splice(from..to, [merged]);
     }
 
+    /// Takes one number out.
+    pub fn remove(&mut self, number: u64) {
+        let at = self.0.partition_point(|range| range.1 <= number);
+        let Some(range) = self.0.get(at).copied().filter(|range| range.0 <= number) else { return };
+        let parts = [(range.0, number), (number + 1, range.1)];
+        self.0.splice(at..=at, parts.into_iter().filter(|part| part.0 < part.1));
+    }
+
     /// The intervals, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + '_ {
         self.0.iter().copied()
@@ -111,13 +119,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_set(inserts in proptest::collection::vec((0u64..60, 0u64..12), 0..20), from in 0u64..60, len in 0u64..30, bound in 0u64..80) {
+        fn behaves_like_a_set(inserts in proptest::collection::vec((0u64..60, 0u64..12), 0..20), gone in 0u64..80, from in 0u64..60, len in 0u64..30, bound in 0u64..80) {
             let mut set = IntervalSet::default();
             let mut model = BTreeSet::new();
             for (start, count) in inserts {
                 set.insert(start, start + count);
                 model.extend(start..start + count);
             }
+            set.remove(gone);
+            model.remove(&gone);
             prop_assert_eq!(set.count(), model.len() as u64);
             prop_assert_eq!(set.first(), model.first().copied());
             prop_assert_eq!(set.last(), model.last().copied());

@@ -4,6 +4,7 @@
 
 mod archive;
 mod backup;
+pub mod evidence;
 mod interval;
 mod reach;
 mod recovery;

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Lsn, SegmentNo, TimelineId, Timestamp};
 
+use super::evidence::ContentEvidence;
 use super::standing::{self, Obstacle, Standing};
 use super::{Archive, BaseBackup, FilePiece, IntervalSet, Path};
 
@@ -12,6 +13,8 @@ pub struct TimeBound {
     pub at_least: Timestamp,
     /// Surely not passed.
     pub at_most: Timestamp,
+    /// Both are one: the time of the last commit, read in WAL.
+    pub exact: bool,
 }
 
 /// How far one backup reaches on the way to one timeline.
@@ -25,6 +28,8 @@ pub struct Chain {
     pub from_lsn: Lsn,
     /// First position that is not reachable.
     pub to_lsn: Lsn,
+    /// The last segment was read: `to_lsn` is where its WAL ends, not only where it does.
+    pub lsn_exact: bool,
     /// The last segment of the chain with the timeline of its file.
     pub last: (TimelineId, SegmentNo),
     /// Segments in the chain.
@@ -106,10 +111,19 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Works it out.
+    /// Works it out from listing and metadata.
     pub fn of(archive: &Archive) -> Self {
+        Recovery::with(archive, None)
+    }
+
+    /// Works it out, with what reading content showed where it was read. Segments found damaged have to be condemned
+    /// in the archive before.
+    pub fn with(archive: &Archive, content: Option<&ContentEvidence>) -> Self {
         let mut standings: Vec<Standing> =
             archive.backups.iter().map(|backup| standing::of_objects(archive, backup)).collect();
+        if let Some(content) = content {
+            standing::add_content(archive, content, &mut standings);
+        }
         let targets: Vec<Path> = archive
             .timelines
             .iter()
@@ -124,7 +138,7 @@ impl Recovery {
         for (at, backup) in archive.backups.iter().enumerate() {
             let own: Vec<Walk> = targets.iter().filter_map(|path| walk(archive, backup, path)).collect();
             add_own_wal(archive, backup, &own, &mut standings[at]);
-            chains.extend(own.into_iter().filter_map(|walk| walk.into_chain(archive, at, backup)));
+            chains.extend(own.into_iter().filter_map(|walk| walk.into_chain(archive, at, backup, content)));
         }
         standing::add_ancestors(archive, &mut standings);
         let gaps = gaps(archive, &targets, &standings);
@@ -238,23 +252,40 @@ fn anything_behind(archive: &Archive, files: &[FilePiece], at: SegmentNo) -> boo
 }
 
 impl Walk {
-    fn into_chain(self, archive: &Archive, at: usize, backup: &BaseBackup) -> Option<Chain> {
+    fn into_chain(
+        self,
+        archive: &Archive,
+        at: usize,
+        backup: &BaseBackup,
+        content: Option<&ContentEvidence>,
+    ) -> Option<Chain> {
         let size = archive.segment_size;
         let last = self.last?;
         let from_lsn = backup.finish_lsn.copied().or(backup.start_lsn.copied()).unwrap_or(self.start.start(size));
-        let to_lsn = last.1.end(size);
+        let mut to_lsn = last.1.end(size);
         if to_lsn < from_lsn {
             return None;
         }
+        let exact = content.and_then(|content| {
+            let files = archive.timelines.path(self.timeline).files(size);
+            content.end_of(&files, last)
+        });
+        if let Some(exact) = exact {
+            to_lsn = exact.lsn.clamp(from_lsn, to_lsn);
+        }
         let modified = |place: (TimelineId, SegmentNo)| archive.wal.modified(place.0, place.1);
         let from = backup.finished_at.copied();
-        let to = if archive.copied {
+        let to = if let Some(time) = exact.and_then(|exact| exact.time) {
+            // Recovery needs a commit at or behind the moment asked for: nothing later can be named.
+            let time = from.map_or(time, |from| time.max(from));
+            Some(TimeBound { at_least: time, at_most: time, exact: true })
+        } else if archive.copied {
             None
         } else {
             modified(last).map(|at_most| {
                 let before = self.before_last.and_then(modified);
                 let at_least = [before, from].into_iter().flatten().max().unwrap_or(at_most);
-                TimeBound { at_least: at_least.min(at_most), at_most }
+                TimeBound { at_least: at_least.min(at_most), at_most, exact: false }
             })
         };
         Some(Chain {
@@ -262,6 +293,7 @@ impl Walk {
             timeline: self.timeline,
             from_lsn,
             to_lsn,
+            lsn_exact: exact.is_some(),
             last,
             segments: last.1.0 + 1 - self.start.0,
             from,

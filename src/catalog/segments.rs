@@ -79,7 +79,7 @@ pub struct SegmentSet {
 pub struct Line {
     /// Segments with at least one plausible object.
     pub present: IntervalSet,
-    /// Segments whose every object is empty or a stub.
+    /// Segments whose every object is empty or a stub, or was read and found damaged.
     pub broken: IntervalSet,
     /// Names that no cluster with this segment size writes.
     pub impossible: Vec<SegmentName>,
@@ -125,6 +125,14 @@ impl SegmentSet {
             }
         }
         self.rows = self.lines.values().map(|line| line.objects).sum();
+    }
+
+    /// Counts a segment among the broken ones: its content was read, and recovery cannot use it.
+    pub fn condemn(&mut self, timeline: TimelineId, number: SegmentNo) {
+        if let Some(line) = self.lines.get_mut(&timeline).filter(|line| line.present.contains(number.0)) {
+            line.present.remove(number.0);
+            line.broken.insert(number.0, number.0 + 1);
+        }
     }
 
     /// Objects, duplicates included.

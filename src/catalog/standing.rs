@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use crate::catalog::evidence::ContentEvidence;
 use crate::model::{LsnRange, SegmentNo, TimelineId};
 
 use super::{Archive, BackupKind, BaseBackup, LayoutKind, ObjectRef, SidecarState};
@@ -45,6 +48,15 @@ pub enum Obstacle {
         key: String,
         /// Bytes it has.
         bytes: u64,
+    },
+    /// Its content was read, and is damaged.
+    Damaged {
+        /// The rule that tells of it.
+        rule: &'static str,
+        /// What is wrong first.
+        what: String,
+        /// How many things are wrong.
+        count: u64,
     },
 }
 
@@ -125,6 +137,32 @@ pub(super) fn of_objects(archive: &Archive, backup: &BaseBackup) -> Standing {
         standing.doubts.push(format!("stop position unknown: {why}"));
     }
     standing
+}
+
+/// Adds what reading the backups' content showed.
+pub(super) fn add_content(archive: &Archive, content: &ContentEvidence, standings: &mut [Standing]) {
+    for (backup, standing) in archive.backups.iter().zip(standings) {
+        let of_parts = content
+            .damages
+            .iter()
+            .filter(|damage| damage.storage == backup.storage && damage.backup.as_deref() == Some(&backup.name))
+            .map(|damage| (damage.kind.rule(), format!("{}: {}", damage.key, damage.message), damage.count));
+        let inside = content
+            .backup_defects
+            .iter()
+            .filter(|defect| defect.storage == backup.storage && defect.backup == backup.name)
+            .map(|defect| (defect.kind.rule(), defect.message.clone(), defect.count));
+        let mut found: BTreeMap<&'static str, (String, u64)> = BTreeMap::new();
+        for (rule, what, count) in of_parts.chain(inside) {
+            let entry = found.entry(rule).or_insert((what, 0));
+            entry.1 = entry.1.saturating_add(count);
+        }
+        standing.obstacles.extend(found.into_iter().map(|(rule, (what, count))| Obstacle::Damaged {
+            rule,
+            what,
+            count,
+        }));
+    }
 }
 
 /// Adds what the ancestors of a delta say. `standings` holds the judgement of each backup on its own.
@@ -243,6 +281,8 @@ impl std::fmt::Display for Obstacle {
             Obstacle::ArchivedClass(keys) => {
                 write!(f, "{} objects have to be restored from an archive class first, e.g. {}", keys.len(), keys[0])
             }
+            Obstacle::Damaged { what, count: 1, .. } => write!(f, "it is damaged: {what}"),
+            Obstacle::Damaged { what, count, .. } => write!(f, "it is damaged in {count} places, first {what}"),
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::catalog::evidence::{ContentEvidence, Evidence};
 use crate::catalog::{Archive, BaseBackup, Obstacle, Recovery, Standing};
 use crate::checks::NotRun;
 use crate::model::{Lsn, SegmentNo, TimelineId, Timestamp};
@@ -14,6 +15,8 @@ pub struct CheckContext<'a> {
     pub as_of: Timestamp,
     /// What was promised about it.
     pub promises: Promises<'a>,
+    /// What was learnt by reading content and by restoring.
+    pub evidence: Evidence<'a>,
 }
 
 /// What the configuration says about an archive. Rules that need a promise do not run without one.
@@ -49,7 +52,7 @@ pub const INFLIGHT_GRACE_S: i64 = 15 * 60;
 impl<'a> CheckContext<'a> {
     /// An archive about which nothing was promised.
     pub fn new(archive: &'a Archive, recovery: &'a Recovery, as_of: Timestamp) -> Self {
-        CheckContext { archive, recovery, as_of, promises: Promises::default() }
+        CheckContext { archive, recovery, as_of, promises: Promises::default(), evidence: Evidence::default() }
     }
 
     /// The policy, or why a rule that judges one cannot run.
@@ -60,6 +63,11 @@ impl<'a> CheckContext<'a> {
     /// One key of the policy, or why the rule that judges it cannot run.
     pub fn promised<T: Clone>(&self, key: &str, pick: impl Fn(&Policy) -> Option<T>) -> Result<T, NotRun> {
         pick(self.policy()?).ok_or_else(|| NotRun(format!("{NO_POLICY} key {key}")))
+    }
+
+    /// What content showed, or why the rules that judge it cannot run.
+    pub fn content(&self) -> Result<&'a ContentEvidence, NotRun> {
+        self.evidence.content.ok_or_else(|| NotRun("content was not read (--verify)".to_owned()))
     }
 
     /// Backups with how they stand.

@@ -7,6 +7,7 @@ mod backup;
 pub(crate) mod context;
 mod continuity;
 mod finding;
+mod integrity;
 mod lifecycle;
 mod policy;
 mod registry;

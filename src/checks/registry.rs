@@ -1,6 +1,6 @@
 use super::{
-    CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, lifecycle, policy, retention,
-    timelines,
+    CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, integrity, lifecycle, policy,
+    retention, timelines,
 };
 use crate::catalog::LayoutKind;
 
@@ -10,6 +10,7 @@ static RULES: &[&Rule] = &[
     &continuity::wal_stale::RULE,
     &continuity::empty_object::RULE,
     &continuity::duplicate_segment::RULE,
+    &continuity::overwritten_segment::RULE,
     &continuity::foreign_segment::RULE,
     &continuity::partial_only::RULE,
     &continuity::stray_object::RULE,
@@ -38,6 +39,14 @@ static RULES: &[&Rule] = &[
     &retention::window_hole::RULE,
     &retention::kept_too_long::RULE,
     &lifecycle::archived_class::RULE,
+    &integrity::codec_damaged::RULE,
+    &integrity::decrypt_failed::RULE,
+    &integrity::wal_record_crc::RULE,
+    &integrity::wal_page_invalid::RULE,
+    &integrity::wal_chain_broken::RULE,
+    &integrity::wal_length::RULE,
+    &integrity::store_checksum::RULE,
+    &integrity::key_missing::RULE,
     &policy::archive_without_policy::RULE,
     &policy::waiver_expired::RULE,
 ];

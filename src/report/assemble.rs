@@ -1,5 +1,6 @@
 //! From what is known of an archive to its part of the report.
 
+use crate::catalog::evidence::Evidence;
 use crate::catalog::{
     Archive, BaseBackup, Chain, HistoryState, LayoutKind, Obstacle, Recovery, SidecarState, Standing, Window,
 };
@@ -10,6 +11,7 @@ use super::data::{
     ArchiveReport, BackupReport, BackupSize, GapReport, HoleReport, IncarnationReport, Listing, RecoveryReport, Report,
     Restorable, RunReport, Rungs, SCHEMA, Status, TimelineReport, Tool, WalRungs, WindowReport,
 };
+use super::proof;
 
 /// Most runs and gaps of one timeline in a report; counts are always true.
 const RUNS_MAX: usize = 1000;
@@ -27,6 +29,8 @@ pub struct ArchiveFacts<'a> {
     pub archive: &'a Archive,
     /// What can be recovered.
     pub recovery: &'a Recovery,
+    /// What reading content and restoring showed.
+    pub evidence: Evidence<'a>,
     /// The moment verdicts are about.
     pub as_of: Timestamp,
     /// What listing cost.
@@ -43,7 +47,7 @@ pub struct ArchiveFacts<'a> {
 
 /// Builds the entry of one archive.
 pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
-    let ArchiveFacts { archive, recovery, as_of, findings, rules, .. } = facts;
+    let ArchiveFacts { archive, recovery, evidence, as_of, findings, rules, .. } = facts;
     let worst = worst(&findings);
     let blocked = rules.iter().any(|rule| rule.blocking && rule.outcome == OutcomeKind::NotRun);
     let status = if facts.error.is_some() || blocked { Status::Incomplete } else { Status::from(worst) };
@@ -55,7 +59,7 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         .iter()
         .zip(&recovery.standings)
         .enumerate()
-        .map(|(at, (backup, standing))| backup_report(archive, recovery, at, backup, standing, as_of))
+        .map(|(at, (backup, standing))| backup_report(archive, recovery, evidence, at, backup, standing, as_of))
         .collect();
     ArchiveReport {
         name: facts.name.to_owned(),
@@ -72,9 +76,9 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         pg_major: archive.pg_major(),
         incarnations: incarnations(archive),
         listing: facts.listing,
-        time_source: Some(if archive.copied { "sidecar" } else { "last_modified" }.to_owned()),
+        time_source: Some(time_source(archive, recovery).to_owned()),
         latest_backup: archive.latest.clone(),
-        timelines: timelines(archive, recovery, as_of),
+        timelines: timelines(archive, recovery, evidence, as_of),
         backups,
         recovery_window: recovery.latest_window().map(|window| self::window(window, archive)),
         recovery_windows: windows,
@@ -82,9 +86,19 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         rules,
         not_checked: facts.not_checked,
         findings,
-        verify: None,
+        verify: evidence.content.map(|content| proof::block(archive, recovery, content, as_of)),
         restore_tests: Vec::new(),
         notes: notes(archive),
+    }
+}
+
+/// What the end of the window that counts rests on.
+fn time_source(archive: &Archive, recovery: &Recovery) -> &'static str {
+    let window = recovery.latest_window().or_else(|| recovery.windows.last());
+    match window.and_then(|window| window.to) {
+        Some(to) if to.exact => "wal",
+        _ if archive.copied => "sidecar",
+        _ => "last_modified",
     }
 }
 
@@ -170,7 +184,7 @@ fn incarnations(archive: &Archive) -> Vec<IncarnationReport> {
     archive.incarnations.iter().map(report).collect()
 }
 
-fn timelines(archive: &Archive, recovery: &Recovery, as_of: Timestamp) -> Vec<TimelineReport> {
+fn timelines(archive: &Archive, recovery: &Recovery, evidence: Evidence<'_>, as_of: Timestamp) -> Vec<TimelineReport> {
     let size = archive.segment_size;
     let report = |timeline: TimelineId, state: &HistoryState| {
         let line = archive.wal.line(timeline);
@@ -180,12 +194,19 @@ fn timelines(archive: &Archive, recovery: &Recovery, as_of: Timestamp) -> Vec<Ti
             _ => None,
         };
         let gaps = recovery.gaps.iter().filter(|gap| gap.timeline == timeline).take(RUNS_MAX);
-        let run = |(first, end): (u64, u64)| RunReport {
-            first: name(first),
-            last: name(end - 1),
-            segments: end - first,
-            rungs: WalRungs { listed: Some(as_of), intact: None, valid: None },
-            proven_fraction: 0.0,
+        let run = |(first, end): (u64, u64)| {
+            let mut report = RunReport {
+                first: name(first),
+                last: name(end - 1),
+                segments: end - first,
+                rungs: WalRungs { listed: Some(as_of), intact: None, valid: None },
+                proven_fraction: 0.0,
+                oldest_proof: None,
+            };
+            if let Some(content) = evidence.content {
+                proof::run(&mut report, content, timeline, first, end);
+            }
+            report
         };
         let all = line.present.intervals();
         let mut runs: Vec<RunReport> = line.present.iter().take(RUNS_MAX / 2).map(run).collect();
@@ -223,6 +244,7 @@ fn timelines(archive: &Archive, recovery: &Recovery, as_of: Timestamp) -> Vec<Ti
 fn backup_report(
     archive: &Archive,
     recovery: &Recovery,
+    evidence: Evidence<'_>,
     at: usize,
     backup: &BaseBackup,
     standing: &Standing,
@@ -235,7 +257,7 @@ fn backup_report(
     let listed =
         (matches!(backup.sentinel, SidecarState::Read(_)) || archive.layout == LayoutKind::Files).then_some(as_of);
     let rungs = Rungs { listed, complete: listed.filter(|_| standing.is_complete()), ..Rungs::default() };
-    BackupReport {
+    let mut report = BackupReport {
         name: backup.name.clone(),
         kind: if backup.kind.is_delta() { "delta" } else { "full" }.to_owned(),
         parent: backup.kind.parent().map(ToOwned::to_owned),
@@ -254,8 +276,10 @@ fn backup_report(
             uncompressed: backup.uncompressed_size.copied(),
             compressed: backup.compressed_size,
         },
-        rung: rungs.highest(),
+        rung: None,
         rungs,
+        proven_fraction: 0.0,
+        oldest_proof: None,
         restorable: match (standing.is_usable(), standing.doubts.is_empty()) {
             (false, _) => Restorable::No,
             (true, true) => Restorable::Yes,
@@ -269,7 +293,12 @@ fn backup_report(
         },
         usable_until: None,
         usable_until_reason: None,
+    };
+    if let Some(content) = evidence.content {
+        proof::backup(&mut report, archive, content, backup);
     }
+    report.rung = report.rungs.highest();
+    report
 }
 
 /// The rule that reports an obstacle.
@@ -282,6 +311,7 @@ fn code(obstacle: &Obstacle) -> &'static str {
         Obstacle::Foreign { .. } => "BKP009",
         Obstacle::Overwritten(_) => "BKP013",
         Obstacle::ArchivedClass(_) => "LFC004",
+        Obstacle::Damaged { rule, .. } => rule,
     }
 }
 
@@ -292,10 +322,10 @@ fn recovery(archive: &Archive, chain: &Chain) -> RecoveryReport {
         from_lsn: chain.from_lsn,
         to_lsn: chain.to_lsn,
         to_segment: chain.last.1.name(chain.last.0, size).to_string(),
-        lsn_exact: false,
+        lsn_exact: chain.lsn_exact,
         from: chain.from,
         to: chain.to.map(|to| to.at_least),
-        to_estimated: chain.to.is_some(),
+        to_estimated: chain.to.is_some_and(|to| !to.exact),
         to_at_most: chain.to.map(|to| to.at_most),
         blocked_at: chain.blocked_at.map(|(timeline, number)| number.name(timeline, size).to_string()),
     }
@@ -309,7 +339,7 @@ fn window(window: &Window, _archive: &Archive) -> WindowReport {
         to_lsn: window.to_lsn,
         from: window.from,
         to,
-        to_estimated: window.to.is_some(),
+        to_estimated: window.to.is_some_and(|to| !to.exact),
         seconds: window.from.zip(to).map(|(from, to)| to.duration_since(from).as_secs()),
         holes: window
             .holes

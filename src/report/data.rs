@@ -226,6 +226,9 @@ pub struct RunReport {
     pub rungs: WalRungs,
     /// Share of its segments whose content was proven.
     pub proven_fraction: f64,
+    /// The oldest of these proofs.
+    #[serde(default)]
+    pub oldest_proof: Option<Timestamp>,
 }
 
 /// Rungs of a run of WAL.
@@ -354,6 +357,12 @@ pub struct BackupReport {
     pub rung: Option<Rung>,
     /// When each was reached.
     pub rungs: Rungs,
+    /// Share of its stored bytes whose content was proven.
+    #[serde(default)]
+    pub proven_fraction: f64,
+    /// The oldest of these proofs.
+    #[serde(default)]
+    pub oldest_proof: Option<Timestamp>,
     /// Whether an obstacle is known.
     pub restorable: Restorable,
     /// Obstacles and doubts.

@@ -7,6 +7,7 @@ mod json;
 mod junit;
 mod markdown;
 mod nagios;
+mod proof;
 mod reach;
 mod text;
 

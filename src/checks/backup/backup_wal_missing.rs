@@ -33,12 +33,14 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
                         (Some(start), Some(stop)) => format!("{start} .. {stop}"),
                         _ => "start .. stop".to_owned(),
                     };
+                    let broken = archive.wal.line(timeline).broken.around(first.0).is_some_and(|(_, end)| end > last.0);
+                    let lacks = if broken { "damaged" } else { "missing" };
                     let word = if in_flight { " (in flight)" } else { "" };
                     out.push(
                         Finding::new(
                             &RULE,
                             backup.name.clone(),
-                            format!("{} can never become consistent: it needs {positions}, and {range} is missing{word}", backup.name),
+                            format!("{} can never become consistent: it needs {positions}, and {range} is {lacks}{word}", backup.name),
                         )
                         .severity(if in_flight { Severity::Info } else { Severity::Critical })
                         .segments(cx.segment(timeline, first), cx.segment(timeline, last))

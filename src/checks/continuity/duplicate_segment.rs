@@ -6,12 +6,14 @@
 //! **Why it matters.** Tools take whichever extension they try first. If the contents differ, a restore depends on that
 //! order and nothing says so.
 //!
-//! **Severity.** Warning from the listing alone; critical once `verify` has read both and they differ.
+//! **Severity.** Warning from the listing alone, and where `verify` has read all copies and they agree; critical once it has
+//! read them and they differ in what recovery reads.
 //!
 //! **What to do.** Run `walproof verify --wal SEGMENT..SEGMENT` to compare them.
 
 use crate::catalog::SegmentRow;
-use crate::checks::{CheckContext, Checked, Finding, declare_rule};
+use crate::catalog::evidence::DuplicateSeen;
+use crate::checks::{CheckContext, Checked, Finding, Severity, declare_rule};
 use crate::model::TimelineId;
 
 declare_rule!("WAL004", "duplicate-segment", Warning, "duplicate_segment.rs");
@@ -27,6 +29,14 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
             while let Some(next) = rows.peek().filter(|next| next.name() == row.name()) {
                 same.push(**next);
                 rows.next();
+            }
+            let seen = cx
+                .evidence
+                .content
+                .and_then(|content| content.duplicates.iter().find(|seen| seen.segment == row.name()));
+            if let Some(seen) = seen.filter(|seen| !seen.equal) {
+                out.push(differing(seen));
+                continue;
             }
             let codecs = same.iter().any(|other| other.codec != row.codec);
             let number = row.name().number(cx.archive.segment_size).map(|number| number.0);
@@ -49,6 +59,26 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Copies that were read and hold different WAL.
+fn differing(seen: &DuplicateSeen) -> Finding {
+    let segment = seen.segment;
+    let keys: Vec<String> = seen.keys.iter().map(ToString::to_string).collect();
+    Finding::new(
+        &RULE,
+        format!("wal_005/{segment}"),
+        format!("{segment} is stored {} times and the copies differ: {}", keys.len(), keys.join(", ")),
+    )
+    .severity(Severity::Critical)
+    .segments(segment, segment)
+    .objects(&seen.keys)
+    .fact("contents", "different")
+    .fact("timeline", segment.timeline.get())
+    .advise(
+        "find out which copy is right (compare with pg_wal of the server) and take the other away: a restore takes \
+             whichever its tool tries first",
+    )
 }
 
 fn finding(cx: &CheckContext<'_>, timeline: TimelineId, rows: &[SegmentRow], segments: u64) -> Finding {

@@ -15,10 +15,48 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::FirstPage;
+use crate::catalog::evidence::{Damage, DamageKind};
 use crate::checks::{CheckContext, Checked, Finding, NotRun, Severity, declare_rule};
 use crate::model::{Known, SegmentName};
 
 declare_rule!("WAL006", "foreign-segment", Critical, "foreign_segment.rs");
+
+const ADVICE: &str =
+    "find out which cluster writes them and give each its own prefix, then take a base backup of the present cluster";
+
+/// Segments that `verify` read and found to be another cluster's, beside those that their first page told of before.
+fn read_strangers(cx: &CheckContext<'_>, out: &mut Vec<Finding>) {
+    let Some(content) = cx.evidence.content else { return };
+    let known = |name: &SegmentName| cx.archive.first_pages.get(name).is_some_and(Known::is_known);
+    let mut groups: BTreeMap<(&Option<String>, &Option<String>), Vec<&Damage>> = BTreeMap::new();
+    for damage in content.of_kind(DamageKind::Foreign) {
+        if damage.segment.as_ref().is_some_and(|segment| !known(segment)) {
+            groups.entry((&damage.expected, &damage.found)).or_default().push(damage);
+        }
+    }
+    for ((expected, found), damages) in groups {
+        let Some((first, segment)) = damages.first().and_then(|damage| Some((*damage, damage.segment?))) else {
+            continue;
+        };
+        let last = damages.last().and_then(|damage| damage.segment).unwrap_or(segment);
+        let more = match damages.len() {
+            1 => String::new(),
+            count => format!(", and {} more segments up to {last}", count - 1),
+        };
+        let mut finding =
+            Finding::new(&RULE, format!("wal_005/{segment}"), format!("{segment} {}{more}", first.message))
+                .count(damages.len() as u64)
+                .segments(segment, last)
+                .objects(damages.iter().map(|damage| &damage.key))
+                .advise(ADVICE);
+        for (name, value) in [("expected", expected), ("found", found)] {
+            if let Some(value) = value {
+                finding = finding.fact(name, value.as_str());
+            }
+        }
+        out.push(finding);
+    }
+}
 
 fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
     let archive = cx.archive;
@@ -92,6 +130,7 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
                 ),
         );
     }
+    read_strangers(cx, out);
     for timeline in archive.wal.timelines() {
         let impossible = &archive.wal.line(timeline).impossible;
         let Some(first) = impossible.first() else { continue };

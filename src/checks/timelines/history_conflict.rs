@@ -10,12 +10,40 @@
 //! **What to do.** Compare with the file in `pg_wal` of the servers that ran on this timeline. If two servers were
 //! promoted to the same number, archive the one that counts under a prefix of its own and take a new base backup.
 
+use std::collections::BTreeSet;
+
 use crate::catalog::HistoryState;
+use crate::catalog::evidence::DamageKind;
 use crate::checks::{CheckContext, Checked, Finding, NotRun, declare_rule};
 
 use super::{fork, history_subject};
 
 declare_rule!("TLI002", "history-conflict", Critical, "history_conflict.rs");
+
+/// Segments whose pages `verify` found to be of other timelines than the history says.
+fn contradicted_by_pages(cx: &CheckContext<'_>, out: &mut Vec<Finding>) {
+    let Some(content) = cx.evidence.content else { return };
+    let mut told = BTreeSet::new();
+    for damage in content.of_kind(DamageKind::History) {
+        let Some(segment) = damage.segment else { continue };
+        let subject = history_subject(segment.timeline);
+        let known = out.iter().any(|finding| finding.code == RULE.code && finding.subject == subject);
+        if known || !told.insert(segment.timeline) {
+            continue;
+        }
+        out.push(
+            Finding::new(
+                &RULE,
+                subject.clone(),
+                format!("the history of timeline {} and the pages of {segment} disagree: {}", segment.timeline, damage.message),
+            )
+            .objects([subject, damage.key.to_string()])
+            .fact("timeline", segment.timeline.get())
+            .fact("segment", segment.to_string())
+            .advise("compare it with the file in pg_wal of a server that ran on this timeline, and put that one into the archive"),
+        );
+    }
+}
 
 fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
     let archive = cx.archive;
@@ -79,6 +107,7 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
             }
         }
     }
+    contradicted_by_pages(cx, out);
     match unread {
         Some(why) if out.iter().all(|finding| finding.code != RULE.code) => Err(NotRun(why)),
         _ => Ok(()),

@@ -95,17 +95,7 @@ fn dumps(archive: &ArchiveReport, lines: &mut Vec<String>) {
 
 /// What was proven beyond the listing.
 fn rungs(archive: &ArchiveReport) -> String {
-    let segments: u64 = archive.timelines.iter().map(|timeline| timeline.segments).sum();
-    let proven: f64 = archive
-        .timelines
-        .iter()
-        .flat_map(|timeline| &timeline.runs)
-        .map(|run| run.proven_fraction * run.segments as f64)
-        .sum();
-    let content = match (segments, proven > 0.0) {
-        (0, _) | (_, false) => "content not proven".to_owned(),
-        _ => format!("content proven {:.0} %", 100.0 * proven / segments as f64),
-    };
+    let content = content(archive);
     let restored = archive.backups.iter().filter_map(|backup| Some((backup.rungs.restored?, &backup.name))).max();
     let restored = restored.map_or_else(
         || "no restore proven".to_owned(),
@@ -114,6 +104,20 @@ fn rungs(archive: &ArchiveReport) -> String {
     let errors = archive.findings.iter().filter(|f| f.waived.is_none() && f.severity >= Severity::Error).count();
     let listed = if errors == 0 { "judged by listing and metadata" } else { "see the findings below" };
     format!("{content} · {restored} · {listed}")
+}
+
+/// The proven share of the bytes; never rounded up to all of them.
+fn content(archive: &ArchiveReport) -> String {
+    let number = |name: &str| archive.verify.as_ref()?.get(name)?.as_f64();
+    let Some(fraction) = number("proven_fraction").filter(|fraction| *fraction > 0.0) else {
+        return "content not proven".to_owned();
+    };
+    let percent = 100.0 * fraction;
+    let percent = if percent < 1.0 { "less than 1 %".to_owned() } else { format!("{:.0} %", percent.floor()) };
+    match number("oldest_proof_age_s") {
+        Some(age) if age >= 3600.0 => format!("content proven {percent} (oldest proof {})", span(age as i64)),
+        _ => format!("content proven {percent}"),
+    }
 }
 
 fn range(window: &WindowReport) -> String {
