@@ -3,6 +3,8 @@
 #![cfg(feature = "cli")]
 
 mod described;
+#[path = "rules/restore.rs"]
+mod restore_rules;
 
 use described::{Described, SIZE, codes, has, tli};
 use jiff::SignedDuration;

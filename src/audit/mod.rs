@@ -95,7 +95,7 @@ impl Default for Options {
 /// Runs the rules over one archive.
 pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveReport {
     let Catalogued { name, url, provider, content, listing, error } = found;
-    let Known { archive, recovery, content } = match content {
+    let Known { archive, recovery, content, restores } = match content {
         catalogue::Content::Known(known) => *known,
         catalogue::Content::NotRead(layout) => {
             let error = error.unwrap_or_else(|| format!("a {} archive: not yet read", layout.name()));
@@ -108,7 +108,7 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
     let root = archive.root.to_string();
     let stated = target.stated.of(format!("{}/{root}", address.trim_end_matches('/')).trim_end_matches('/'));
     let promises = stated.promises();
-    let evidence = Evidence { content: content.as_deref() };
+    let evidence = Evidence { content: content.as_deref(), restore: restores.as_deref() };
     let cx = CheckContext { promises, evidence, ..CheckContext::new(&archive, &recovery, ctx.as_of) };
     let (mut findings, mut rules) = checks::run(&cx);
     let exceptions = promises.exceptions.unwrap_or(&target.exceptions);

@@ -11,6 +11,7 @@ mod integrity;
 mod lifecycle;
 mod policy;
 mod registry;
+mod restore;
 mod retention;
 mod timelines;
 mod waive;

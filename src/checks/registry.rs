@@ -1,6 +1,6 @@
 use super::{
     CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, integrity, lifecycle, policy,
-    retention, timelines,
+    restore, retention, timelines,
 };
 use crate::catalog::LayoutKind;
 
@@ -47,6 +47,14 @@ static RULES: &[&Rule] = &[
     &integrity::wal_length::RULE,
     &integrity::store_checksum::RULE,
     &integrity::key_missing::RULE,
+    &restore::fetch_failed::RULE,
+    &restore::start_failed::RULE,
+    &restore::consistency_not_reached::RULE,
+    &restore::target_not_reached::RULE,
+    &restore::assertion_failed::RULE,
+    &restore::corruption_found::RULE,
+    &restore::rto_exceeded::RULE,
+    &restore::proof_stale::RULE,
     &policy::archive_without_policy::RULE,
     &policy::waiver_expired::RULE,
 ];

@@ -92,7 +92,7 @@ impl Sandbox {
     }
 
     /// A new directory for a server's socket, inside if its path is short enough.
-    pub(super) fn socket_dir(&self) -> Result<PathBuf> {
+    pub(crate) fn socket_dir(&self) -> Result<PathBuf> {
         let number = self.0.sockets.fetch_add(1, Ordering::Relaxed);
         let inside = format!("s{number}");
         if self.0.root.as_os_str().len() + 1 + inside.len() <= SOCKET_DIR_BYTES_MAX {

@@ -12,6 +12,7 @@ use super::data::{
     Restorable, RunReport, Rungs, SCHEMA, Status, TimelineReport, Tool, WalRungs, WindowReport,
 };
 use super::proof;
+use super::restore;
 
 /// Most runs and gaps of one timeline in a report; counts are always true.
 const RUNS_MAX: usize = 1000;
@@ -87,7 +88,8 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         not_checked: facts.not_checked,
         findings,
         verify: evidence.content.map(|content| proof::block(archive, recovery, content, as_of)),
-        restore_tests: Vec::new(),
+        restore_tests: evidence.restore.map(|restore| restore.tests.clone()).unwrap_or_default(),
+        last_restore: restore::last(archive, evidence.restore, as_of),
         notes: notes(archive),
     }
 }
@@ -131,6 +133,7 @@ pub fn broken_archive(name: &str, url: &str, provider: &str, layout: Option<&str
         findings: Vec::new(),
         verify: None,
         restore_tests: Vec::new(),
+        last_restore: None,
         notes: Vec::new(),
     }
 }
@@ -256,7 +259,8 @@ fn backup_report(
     // A dump has no sentinel: that it is listed is all there is to see.
     let listed =
         (matches!(backup.sentinel, SidecarState::Read(_)) || archive.layout == LayoutKind::Files).then_some(as_of);
-    let rungs = Rungs { listed, complete: listed.filter(|_| standing.is_complete()), ..Rungs::default() };
+    let mut rungs = Rungs { listed, complete: listed.filter(|_| standing.is_complete()), ..Rungs::default() };
+    restore::add_rungs(&mut rungs, archive, backup, evidence.restore);
     let mut report = BackupReport {
         name: backup.name.clone(),
         kind: if backup.kind.is_delta() { "delta" } else { "full" }.to_owned(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::SizeSource;
+use crate::catalog::evidence::RestoreTest;
 use crate::checks::{Finding, RuleOutcome, Severity};
 use crate::model::{Lsn, Timestamp};
 
@@ -135,10 +136,28 @@ pub struct ArchiveReport {
     pub verify: Option<serde_json::Value>,
     /// Restores that were tried.
     #[serde(default)]
-    pub restore_tests: Vec<serde_json::Value>,
+    pub restore_tests: Vec<RestoreTest>,
+    /// The last restore that was proven, by this run or an earlier one.
+    #[serde(default)]
+    pub last_restore: Option<LastRestore>,
     /// Remarks that are no findings.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// The last restore that reached its target, and whose objects have not changed since.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastRestore {
+    /// Which backup.
+    pub backup: String,
+    /// When.
+    pub at: Timestamp,
+    /// How long before the audit's moment, in seconds.
+    pub age_s: i64,
+    /// Seconds from the first byte to a server that answered.
+    pub rto_s: Option<f64>,
+    /// The user's own assertions passed on it.
+    pub proven: bool,
 }
 
 /// A cluster that wrote to the archive.

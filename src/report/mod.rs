@@ -9,6 +9,7 @@ mod markdown;
 mod nagios;
 mod proof;
 mod reach;
+mod restore;
 mod text;
 
 #[cfg(test)]

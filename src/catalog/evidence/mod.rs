@@ -2,11 +2,15 @@
 
 mod backup;
 mod content;
+mod restore;
 
 pub use backup::{BackupDefect, BackupDefectKind};
 pub use content::{
     BackupProof, ContentEvidence, ContentTotals, Damage, DamageKind, DuplicateSeen, ExactEnd, NamedPoint, ProvenRun,
     SegmentFact, Unread, UnreadReason, WalProof,
+};
+pub use restore::{
+    AssertionResult, RestoreEvidence, RestoreFailure, RestoreOutcome, RestoreStep, RestoreTest, StepTime, fingerprint,
 };
 
 /// Evidence at hand; `None` means that nobody looked, and the rules that need it are not run.
@@ -14,4 +18,6 @@ pub use content::{
 pub struct Evidence<'a> {
     /// From reading content (`verify`).
     pub content: Option<&'a ContentEvidence>,
+    /// From test restores of this run and of earlier ones.
+    pub restore: Option<&'a RestoreEvidence>,
 }

@@ -1,4 +1,4 @@
-use super::words::{clean, minute, moment, span};
+use super::words::{clean, moment, span};
 use crate::catalog::LayoutKind;
 use crate::checks::Severity;
 use crate::report::data::{ArchiveReport, Restorable, Status, WindowReport};
@@ -96,10 +96,12 @@ fn dumps(archive: &ArchiveReport, lines: &mut Vec<String>) {
 /// What was proven beyond the listing.
 fn rungs(archive: &ArchiveReport) -> String {
     let content = content(archive);
-    let restored = archive.backups.iter().filter_map(|backup| Some((backup.rungs.restored?, &backup.name))).max();
-    let restored = restored.map_or_else(
+    let restored = archive.last_restore.as_ref().map_or_else(
         || "no restore proven".to_owned(),
-        |(time, name)| format!("last restore proven {}, {}", minute(time), clean(name)),
+        |last| {
+            let rto = last.rto_s.map(|seconds| format!(", RTO {}", span(seconds as i64))).unwrap_or_default();
+            format!("last restore proven {} ago, {}{rto}", span(last.age_s), clean(&last.backup))
+        },
     );
     let errors = archive.findings.iter().filter(|f| f.waived.is_none() && f.severity >= Severity::Error).count();
     let listed = if errors == 0 { "judged by listing and metadata" } else { "see the findings below" };
