@@ -32,4 +32,6 @@ pub mod run;
 pub mod state;
 #[cfg(feature = "io")]
 pub mod store;
+#[cfg(feature = "io")]
+pub mod verify;
 pub mod wal;

@@ -150,8 +150,11 @@ pub(super) fn add_content(archive: &Archive, content: &ContentEvidence, standing
         let inside = content
             .backup_defects
             .iter()
-            .filter(|defect| defect.storage == backup.storage && defect.backup == backup.name)
-            .map(|defect| (defect.kind.rule(), defect.message.clone(), defect.count));
+            .filter(|defect| defect.storage == backup.storage && defect.backup == backup.name && defect.kind.is_fatal())
+            .map(|defect| {
+                let what = defect.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default() + &defect.message;
+                (defect.kind.rule(), what, defect.count)
+            });
         let mut found: BTreeMap<&'static str, (String, u64)> = BTreeMap::new();
         for (rule, what, count) in of_parts.chain(inside) {
             let entry = found.entry(rule).or_insert((what, 0));

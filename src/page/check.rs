@@ -149,6 +149,11 @@ pub struct PageReport {
     pub bad: Vec<BadPage>,
     /// How many are damaged.
     pub bad_count: u64,
+    /// Of these, the first whose header no server wrote: all that counts where the cluster turns out to have no
+    /// checksums.
+    pub unlikely: Vec<BadPage>,
+    /// How many such pages there are.
+    pub unlikely_count: u64,
     /// Bytes behind the last whole page: legal in a running backup.
     pub trailing_bytes: u64,
 }
@@ -157,15 +162,25 @@ impl PageReport {
     /// Damaged pages that are kept; the rest is counted.
     pub const BAD_KEPT_MAX: usize = 32;
 
-    pub(super) fn add(&mut self, block: u32, offset: u64, verdict: PageVerdict) {
+    /// Counts a page with the verdict on it.
+    pub(super) fn add(&mut self, page: &[u8], block: u32, offset: u64, verdict: PageVerdict) {
         self.pages += 1;
         match verdict {
             PageVerdict::New => self.new += 1,
             PageVerdict::NewerThanBackup => self.newer += 1,
             verdict if verdict.is_bad() => {
                 self.bad_count += 1;
+                let bad = BadPage { block, offset, verdict };
                 if self.bad.len() < Self::BAD_KEPT_MAX {
-                    self.bad.push(BadPage { block, offset, verdict });
+                    self.bad.push(bad);
+                }
+                let likely = matches!(verdict, PageVerdict::Bad { .. })
+                    && PageHeader::parse(page).is_some_and(|header| header.is_plausible(page.len()));
+                if !likely {
+                    self.unlikely_count += 1;
+                    if self.unlikely.len() < Self::BAD_KEPT_MAX {
+                        self.unlikely.push(bad);
+                    }
                 }
             }
             _ => {}
@@ -221,7 +236,7 @@ impl PageStream {
 
     fn page(&mut self, page: &[u8]) {
         let verdict = check_page(page, self.block, &self.context);
-        self.report.add(self.block, self.offset, verdict);
+        self.report.add(page, self.block, self.offset, verdict);
         // Only a stream that is no relation file is long enough to wrap.
         self.block = self.block.wrapping_add(1);
         self.offset += self.page_bytes as u64;

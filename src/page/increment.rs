@@ -176,7 +176,7 @@ impl IncrementStream {
                 Some(number) => {
                     let block = self.first_block.wrapping_add(number);
                     let offset = u64::from(number).saturating_mul(PAGE_BYTES as u64);
-                    self.report.pages.add(block, offset, check_page(unit, block, &self.context));
+                    self.report.pages.add(unit, block, offset, check_page(unit, block, &self.context));
                 }
                 None => self.state = State::Over,
             },

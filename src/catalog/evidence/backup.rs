@@ -6,16 +6,24 @@ use crate::model::ObjectKey;
 pub enum BackupDefectKind {
     /// A tar is cut off or malformed.
     TarDamaged,
-    /// A data page's checksum does not match, and replay cannot repair it.
+    /// The checksum of a data page, or of another file that carries one, does not match, and replay cannot repair it.
     PageChecksum,
+    /// The tool that made the backup recorded damaged pages, and nobody has read them here.
+    PageRecorded,
     /// A file differs from the backup manifest.
     ManifestMismatch,
     /// An increment file is malformed.
     IncrementMalformed,
-    /// A file that the metadata name is nowhere, or differs from what they say.
+    /// A file that the metadata name is in no part, or in no ancestor.
     FileMissing,
+    /// A file that the metadata do not name, or name elsewhere. A restore passes it over.
+    FileUnexpected,
+    /// The sizes of all files do not add up to what the sentinel says.
+    SizeMismatch,
     /// `pg_control` is missing, damaged, or contradicts the sentinel.
     ControlInvalid,
+    /// `backup_label` or `tablespace_map` is missing, unreadable, or contradicts the sentinel.
+    LabelInvalid,
 }
 
 impl BackupDefectKind {
@@ -23,16 +31,36 @@ impl BackupDefectKind {
     pub fn rule(self) -> &'static str {
         match self {
             BackupDefectKind::TarDamaged => "INT007",
-            BackupDefectKind::PageChecksum => "INT008",
+            BackupDefectKind::PageChecksum | BackupDefectKind::PageRecorded => "INT008",
             BackupDefectKind::ManifestMismatch => "INT009",
             BackupDefectKind::IncrementMalformed => "INT011",
-            BackupDefectKind::FileMissing => "INT012",
-            BackupDefectKind::ControlInvalid => "INT013",
+            BackupDefectKind::FileMissing | BackupDefectKind::FileUnexpected | BackupDefectKind::SizeMismatch => {
+                "INT012"
+            }
+            BackupDefectKind::ControlInvalid | BackupDefectKind::LabelInvalid => "INT013",
         }
+    }
+
+    /// Whether the backup cannot be trusted any more. Others are contradictions that a restore survives.
+    pub fn is_fatal(self) -> bool {
+        self != BackupDefectKind::FileUnexpected
     }
 }
 
-/// One thing wrong with the content of a base backup.
+/// A file of a backup that something is wrong with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDefect {
+    /// Its path below the data directory.
+    pub path: ObjectKey,
+    /// What is wrong, beginning with a verb: `has 3 damaged pages, first ...`.
+    pub message: String,
+    /// The damaged pages by number within the fork, the first few.
+    pub blocks: Vec<u32>,
+    /// How many things are wrong with it.
+    pub count: u64,
+}
+
+/// One thing wrong with the content of a base backup: all defects of one kind in one part, or in the backup as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupDefect {
     /// What.
@@ -43,16 +71,21 @@ pub struct BackupDefect {
     pub storage: u8,
     /// The part that shows it, relative to the archive's root; `None` where the backup as a whole does.
     pub key: Option<ObjectKey>,
-    /// The file in the tar.
-    pub member: Option<String>,
     /// One clause: what is wrong, with its numbers.
     pub message: String,
-    /// The first few block numbers, for pages.
-    pub blocks: Vec<u32>,
-    /// How many such places there are.
+    /// The files concerned, the first [`BackupDefect::MEMBERS_MAX`].
+    pub members: Vec<MemberDefect>,
+    /// How many files are concerned.
+    pub files: u64,
+    /// How many places there are: pages, files, places in increments.
     pub count: u64,
     /// What should be there.
     pub expected: Option<String>,
     /// What is.
     pub found: Option<String>,
+}
+
+impl BackupDefect {
+    /// Files that are named; the rest is counted.
+    pub const MEMBERS_MAX: usize = 20;
 }

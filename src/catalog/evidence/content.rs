@@ -259,6 +259,8 @@ pub struct ContentEvidence {
     pub damages_left_out: u64,
     /// What is wrong inside base backups.
     pub backup_defects: Vec<BackupDefect>,
+    /// Backup manifests that files were compared with.
+    pub manifests: u64,
     /// What was not read, by reason.
     pub unread: Vec<Unread>,
     /// WAL by the timeline of the file.

@@ -4,7 +4,7 @@ mod backup;
 mod content;
 mod restore;
 
-pub use backup::{BackupDefect, BackupDefectKind};
+pub use backup::{BackupDefect, BackupDefectKind, MemberDefect};
 pub use content::{
     BackupProof, ContentEvidence, ContentTotals, Damage, DamageKind, DuplicateSeen, ExactEnd, NamedPoint, ProvenRun,
     SegmentFact, Unread, UnreadReason, WalProof,

@@ -1,8 +1,15 @@
+mod backups;
 pub(super) mod codec_damaged;
 mod content;
 pub(super) mod decrypt_failed;
+pub(super) mod file_missing;
+pub(super) mod increment_malformed;
 pub(super) mod key_missing;
+pub(super) mod manifest_mismatch;
+pub(super) mod page_checksum;
+pub(super) mod pg_control_invalid;
 pub(super) mod store_checksum;
+pub(super) mod tar_damaged;
 pub(super) mod wal_chain_broken;
 pub(super) mod wal_length;
 pub(super) mod wal_page_invalid;
