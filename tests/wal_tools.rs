@@ -1,30 +1,50 @@
 //! WAL, control files and pages read by walproof and by PostgreSQL's own tools, compared.
 //!
 //! `WALPROOF_TEST_WAL=DIR` adds a folder of consecutive plain segments of PostgreSQL 15, as a server archived them.
-#![cfg(feature = "codecs")]
+#![cfg(all(feature = "restore", feature = "lzo", feature = "libsodium", feature = "openpgp"))]
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+mod golden_support;
 mod wal_support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use wal_support::{Random, Segment, each_object, each_segment};
-use walproof::model::{Lsn, PgMajor};
+use sha2::Digest;
+use wal_support::{Random, Segment, each_object};
+use walproof::codec::crypto::{KeyRing, KeyTransform};
+use walproof::codec::{Limits, open};
+use walproof::model::{CodecKind, Lsn, PgMajor, WalFileName};
 use walproof::page::{PAGE_BYTES, PageContext, PageStream, PageVerdict, relation_file};
-use walproof::wal::{ControlFile, ControlState, DecodeOptions, Record, RecordSink, SegmentDecoder, Stitcher};
+use walproof::postgres::{
+    ClusterOptions, Identity, Installation, Sandbox, Server, ServerOptions, create_cluster, installations,
+};
+use walproof::run::Cancel;
+use walproof::wal::{
+    ControlFile, ControlState, DecodeOptions, ManifestChecksum, ManifestFile, ManifestReader, ManifestSink, Record,
+    RecordSink, SegmentDecoder, Stitcher,
+};
 
-const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// Major whose tools most tests here compare with.
+const MAJOR: u32 = 15;
+
+/// The installation of a major; `None` after saying so, if it is not there or lacks the tool.
+fn installed(major: u32, tool: &str) -> Option<Installation> {
+    static FOUND: OnceLock<Vec<Installation>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| installations(&[]).unwrap());
+    let found = found.iter().find(|one| one.version.major == major && one.has(tool)).cloned();
+    if found.is_none() {
+        println!("SKIPPED: no {tool} of PostgreSQL {major}");
+    }
+    found
+}
 
 /// A tool of PostgreSQL 15; `None` after saying so, if it is not installed.
 fn tool(name: &str) -> Option<PathBuf> {
-    let path = Path::new(BIN).join(name);
-    if !path.exists() {
-        println!("SKIPPED: no {}", path.display());
-    }
-    path.exists().then_some(path)
+    installed(MAJOR, name).map(|found| found.program(name))
 }
 
 /// What `pg_waldump` prints of each record, and what the decoder tells.
@@ -122,22 +142,68 @@ fn compare(tool: &Path, folder: &Path, segment: &Segment) -> walproof::wal::Segm
     summary
 }
 
+/// The keys of a golden archive that is encrypted.
+fn keys(golden: &Path, archive: &str) -> KeyRing {
+    let mut keys = KeyRing::new();
+    let read = |path: PathBuf| fs::read(path).unwrap();
+    match archive {
+        "walg-libsodium-pg15" => {
+            keys.set_libsodium_file(&read(golden.join("keys/walg-libsodium.hex")), KeyTransform::Hex).unwrap();
+        }
+        "walg-pgp-pg15" => keys.add_pgp(&read(golden.join("keys/walg-pgp-secret.asc")), None).unwrap(),
+        "wale-gpg-pg14" => {
+            let key = golden_support::unpacked(golden, archive).join("secret-test-key.asc");
+            keys.add_pgp(&read(key), None).unwrap();
+        }
+        _ => {}
+    }
+    keys
+}
+
+/// Every whole segment of an archive, decrypted and decoded as `verify` does it.
+fn whole_segments(golden: &Path, archive: &str, mut visit: impl FnMut(Segment)) {
+    let (folder, keys) = (golden_support::root(golden, archive).join("wal_005"), keys(golden, archive));
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        let (name, codec) = CodecKind::split(path.file_name().unwrap().as_encoded_bytes());
+        let Some(WalFileName::Segment(name)) = WalFileName::parse(name) else { continue };
+        let stored = fs::File::open(&path).unwrap();
+        let mut bytes = Vec::new();
+        let opened = open(codec, &keys, Box::new(stored), &Limits::default());
+        std::io::Read::read_to_end(&mut opened.unwrap().reader, &mut bytes).unwrap();
+        visit(Segment::of(&name.to_string(), bytes));
+    }
+}
+
+/// wal-g's and wal-e's archives, with every codec, both encryptions, and segments of 16 MiB and 1 MiB.
 #[test]
 fn records_are_those_of_pg_waldump() {
-    let Some(tool) = tool("pg_waldump") else { return };
-    let mut compared = 0;
-    for archive in wal_support::PLAIN_ARCHIVES {
-        each_segment(archive, |segment| {
-            if segment.header.major() != Some(PgMajor::V15) || segment.partial {
-                return;
-            }
+    let Some(golden) = golden_support::golden() else { return };
+    let mut compared = BTreeMap::<String, u32>::new();
+    let mut missing = BTreeSet::new();
+    for archive in golden_support::all() {
+        let expected = golden_support::expected(&golden, archive);
+        let version = ["pg_version", "server_version"].iter().find_map(|key| expected[key].as_str());
+        let major = archive.rsplit("-pg").next().and_then(|rest| rest.get(..2)).unwrap().parse::<u32>().unwrap();
+        assert!(version.is_none_or(|version| version.contains(&major.to_string())), "{archive}: {version:?}");
+        if missing.contains(&major) {
+            continue;
+        }
+        let Some(found) = installed(major, "pg_waldump") else {
+            missing.insert(major);
+            continue;
+        };
+        whole_segments(&golden, archive, |segment| {
+            assert_eq!(segment.header.major().map(|m| u32::from(m.number())), Some(major), "{archive}");
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(segment.name.to_string()), &segment.bytes).unwrap();
-            compare(&tool, folder.path(), &segment);
-            compared += 1;
+            compare(&found.program("pg_waldump"), folder.path(), &segment);
+            *compared.entry(archive.to_owned()).or_default() += 1;
         });
     }
-    println!("{compared} segments compared");
+    println!("segments compared: {compared:?}");
+    assert!(missing.contains(&MAJOR) || compared.len() >= 9, "{compared:?}");
 }
 
 #[test]
@@ -210,6 +276,12 @@ fn control_files_are_read_as_pg_controldata_reads_them() {
     println!("{seen:?}");
 }
 
+/// A time as `strftime` writes `%c` in the locale C.
+fn as_printed(seconds: i64) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+    time.strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 fn compare_control(tool: &Path, content: &[u8], control: &ControlFile) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("global")).unwrap();
@@ -232,6 +304,8 @@ fn compare_control(tool: &Path, content: &[u8], control: &ControlFile) {
         ("Catalog version number", control.catalog_version.to_string()),
         ("Database system identifier", control.system_id.to_string()),
         ("Database cluster state", state.to_owned()),
+        ("pg_control last modified", as_printed(control.time)),
+        ("Time of latest checkpoint", as_printed(control.checkpoint_time)),
         ("Latest checkpoint location", control.checkpoint.to_string()),
         ("Latest checkpoint's REDO location", control.redo.to_string()),
         ("Latest checkpoint's TimeLineID", control.timeline.to_string()),
@@ -372,4 +446,154 @@ fn pages_are_judged_as_pg_checksums_judges_them() {
         line.split_once(':').unwrap().1.trim().parse::<u64>().unwrap()
     };
     assert_eq!((number("Files scanned"), number("Blocks scanned")), (count, pages));
+}
+
+/// What a manifest says of a folder: lines as `pg_verifybackup` would begin them.
+struct Manifest(BTreeMap<String, ManifestFile>, sha2::Sha256);
+
+impl ManifestSink for Manifest {
+    fn file(&mut self, file: ManifestFile) {
+        self.0.insert(String::from_utf8(file.path.clone()).unwrap(), file);
+    }
+
+    fn covered(&mut self, bytes: &[u8]) {
+        self.1.update(bytes);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Complaint {
+    Missing(String),
+    Extra(String),
+    Size(String),
+    Checksum(String),
+    Manifest,
+}
+
+/// The manifest of a plain backup, and what is wrong with its files.
+fn our_complaints(backup: &Path) -> BTreeSet<Complaint> {
+    let bytes = fs::read(backup.join("backup_manifest")).unwrap();
+    let (mut reader, mut manifest) = (ManifestReader::new(), Manifest(BTreeMap::new(), sha2::Sha256::new()));
+    bytes.chunks(777).for_each(|piece| reader.push(piece, &mut manifest));
+    let Ok(summary) = reader.finish(&mut manifest) else { return [Complaint::Manifest].into() };
+    if manifest.1.finalize().as_slice() != summary.checksum {
+        return [Complaint::Manifest].into();
+    }
+    assert_eq!(summary.files as usize, manifest.0.len());
+    let mut complaints = BTreeSet::new();
+    for (path, file) in &manifest.0 {
+        let Ok(content) = fs::read(backup.join(path)) else {
+            complaints.insert(Complaint::Missing(path.clone()));
+            continue;
+        };
+        let right = match &file.checksum {
+            ManifestChecksum::None => true,
+            ManifestChecksum::Crc32c(sum) => crc32c::crc32c(&content) == *sum,
+            ManifestChecksum::Sha2(224, sum) => sha2::Sha224::digest(&content).as_slice() == sum,
+            ManifestChecksum::Sha2(512, sum) => sha2::Sha512::digest(&content).as_slice() == sum,
+            other => panic!("{other:?}"),
+        };
+        if content.len() as u64 != file.size {
+            complaints.insert(Complaint::Size(path.clone()));
+        } else if !right {
+            complaints.insert(Complaint::Checksum(path.clone()));
+        }
+    }
+    // As pg_verifybackup passes over the manifest itself, WAL, and what belongs to recovery.
+    let own = ["backup_manifest", "postgresql.auto.conf", "recovery.signal", "standby.signal"];
+    let mut open = vec![backup.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let inside = path.strip_prefix(backup).unwrap().to_str().unwrap().to_owned();
+            if inside == "pg_wal" || own.contains(&inside.as_str()) {
+                continue;
+            } else if path.is_dir() {
+                open.push(path);
+            } else if !manifest.0.contains_key(&inside) {
+                complaints.insert(Complaint::Extra(inside));
+            }
+        }
+    }
+    complaints
+}
+
+fn their_complaints(tool: &Path, backup: &Path) -> BTreeSet<Complaint> {
+    let output = Command::new(tool).env("LC_ALL", "C").arg("-n").arg(backup).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let complaints: BTreeSet<Complaint> = text
+        .lines()
+        .map(|line| {
+            let path = line.split('"').nth(1).unwrap_or("").to_owned();
+            match line {
+                _ if line.contains("present in the manifest but not on disk") => Complaint::Missing(path),
+                _ if line.contains("present on disk but not in the manifest") => Complaint::Extra(path),
+                _ if line.contains("on disk but size") => Complaint::Size(path),
+                _ if line.contains("checksum mismatch for file") => Complaint::Checksum(path),
+                _ if line.contains("manifest") => Complaint::Manifest,
+                _ => panic!("{text}"),
+            }
+        })
+        .collect();
+    assert_eq!(output.status.success(), complaints.is_empty(), "{text}");
+    complaints
+}
+
+#[test]
+fn manifests_are_judged_as_pg_verifybackup_judges_them() {
+    let Some(found) = installed(MAJOR, "pg_verifybackup") else { return };
+    let (tool, cancel) = (found.program("pg_verifybackup"), Cancel::default());
+    let sandbox = Sandbox::create(None, Identity::resolve(None).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(async {
+        let data = create_cluster(&sandbox, &found, "data", &ClusterOptions::default(), &cancel).await.unwrap();
+        let options = ServerOptions::default().set("fsync", "off").set("wal_level", "replica");
+        let mut server = Server::start(&sandbox, &found, &data, options).unwrap();
+        let client = server.ready("postgres", "postgres", &cancel, |_| {}).await.unwrap();
+        client.batch_execute("create table t as select generate_series(1, 5000) as id").await.unwrap();
+        server
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(11);
+    for algorithm in ["CRC32C", "SHA224", "SHA512", "NONE"] {
+        let backup = folder.path().join(algorithm);
+        let status = Command::new(found.program("pg_basebackup"))
+            .args(["-U", "postgres", "-X", "none", "-c", "fast", "--no-sync", "--no-estimate-size"])
+            .arg(format!("--manifest-checksums={algorithm}"))
+            .arg("-h")
+            .arg(server.socket_dir())
+            .args(["-p", &server.port().to_string(), "-D"])
+            .arg(&backup)
+            .status();
+        assert!(status.unwrap().success());
+        let compare = |what: &str| {
+            let (ours, theirs) = (our_complaints(&backup), their_complaints(&tool, &backup));
+            assert_eq!(ours, theirs, "{algorithm}, {what}");
+            ours
+        };
+        assert_eq!(compare("intact"), BTreeSet::new());
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(backup.join("base/1")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| fs::metadata(path).unwrap().len() >= PAGE_BYTES as u64);
+        files.sort();
+        for path in files.iter().step_by(29) {
+            let mut content = fs::read(path).unwrap();
+            let at = random.below(content.len() as u64) as usize;
+            content[at] ^= 1 << random.below(8);
+            fs::write(path, content).unwrap();
+        }
+        fs::remove_file(&files[1]).unwrap();
+        fs::write(backup.join("base/1/99999"), "more").unwrap();
+        fs::write(&files[2], "short").unwrap();
+        let found = compare("flipped, missing, extra and cut files");
+        let flipped = found.iter().filter(|found| matches!(found, Complaint::Checksum(_))).count();
+        assert_eq!((flipped > 3, found.len() - flipped), (algorithm != "NONE", 3), "{found:?}");
+        // The manifest's own checksum, last: nothing else is looked at then.
+        let manifest = backup.join("backup_manifest");
+        let mut content = fs::read(&manifest).unwrap();
+        let at = content.windows(8).position(|window| window == b"base/1/1").unwrap();
+        content[at + 7] = b'3';
+        fs::write(&manifest, content).unwrap();
+        assert_eq!(compare("a flipped manifest"), [Complaint::Manifest].into());
+    }
 }

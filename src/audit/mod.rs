@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod errors;
+mod fuzz;
 mod history;
 mod listing;
 mod remember;
@@ -15,6 +16,8 @@ use std::time::Instant;
 
 pub use catalogue::{Catalogued, Content, Known, catalogue};
 pub use errors::AuditError;
+#[doc(hidden)]
+pub use fuzz::{fuzz_document, fuzz_one};
 pub use history::history;
 pub use remember::{archive_id, remember, summary};
 pub use stated::Stated;

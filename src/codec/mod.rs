@@ -126,5 +126,17 @@ pub fn fuzz_one(kind: CodecKind, bytes: &[u8]) {
     assert!(total <= limits.decoded_max);
 }
 
+/// Opens arbitrary bytes as objects are opened, decrypting them with the ring's keys. The first byte chooses the codec.
+#[doc(hidden)]
+pub fn fuzz_open(keys: &crypto::KeyRing, bytes: &[u8]) {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let kinds = CodecKind::ALL;
+    let kind = kinds.get(usize::from(*choice) % (kinds.len() + 1)).map_or(CodecKind::None, |(kind, _)| *kind);
+    let limits = Limits { decoded_max: 8 << 20, window_max: 8 << 20 };
+    let Ok(mut opened) = open(kind, keys, Box::new(bytes), &limits) else { return };
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(1..) = opened.reader.read(&mut buffer) {}
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use file::{load, load_found};
+#[doc(hidden)]
+pub use walg::fuzz_one;
 pub use walg::{WalGSettings, from_environment, from_file};
 
 use crate::catalog::LayoutKind;

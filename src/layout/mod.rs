@@ -188,3 +188,21 @@ pub trait Layout: Send {
     /// A second look did not find a backup's sentinel any more: the backup leaves the model.
     fn forget(&mut self, backup: &str, storage: u8);
 }
+
+/// Reads any bytes as each of the small objects.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    for purpose in [
+        Purpose::Sentinel,
+        Purpose::Metadata,
+        Purpose::FilesMetadata,
+        Purpose::ExtendedVersion,
+        Purpose::History(TimelineId::new(7).unwrap_or(TimelineId::FIRST)),
+        Purpose::BackupHistory,
+    ] {
+        let _ = read(purpose, &mut &bytes[..]);
+    }
+    if let Some(name) = SegmentName::parse(b"000000010000000000000001") {
+        let _ = read(Purpose::FirstPage(name), &mut &bytes[..]);
+    }
+}

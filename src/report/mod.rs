@@ -74,3 +74,15 @@ pub fn render(format: Format, report: &Report, style: &Style, out: &mut dyn Writ
         Format::Markdown => markdown::render(report, style, out),
     }
 }
+
+/// Reads any bytes as a report, and renders what was understood in every format.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    let Ok(report) = serde_json::from_slice::<Report>(bytes) else { return };
+    for terminal in [true, false] {
+        let style = Style { terminal, unicode: terminal, color: terminal, verbose: true, ..Style::default() };
+        for (format, _) in Format::ALL {
+            let _ = render(*format, &report, &style, &mut io::sink());
+        }
+    }
+}

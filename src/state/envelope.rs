@@ -264,6 +264,10 @@ fn decompress(key: &str, kind: Kind, stored: Vec<u8>) -> Result<Vec<u8>, StateEr
 /// Any bytes are a record, or an error that can be shown.
 #[doc(hidden)]
 pub fn fuzz_one(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(name) = super::name::RecordName::parse("archive", Kind::ALL[0], &text) {
+        assert!(name.key().ends_with(&*text));
+    }
     for kind in Kind::ALL {
         match Record::decode("v1/a/b/c", *kind, bytes.to_vec()) {
             Ok(record) => {

@@ -314,5 +314,20 @@ mod parse {
     }
 }
 
+/// Reads any bytes as a configuration, and explains what was understood.
+#[cfg(feature = "config")]
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    match parse_config(&String::from_utf8_lossy(bytes)) {
+        Ok(config) => {
+            let _ = (config.contradictions(), config.not_used());
+            for cluster in &config.clusters {
+                let _ = (cluster.explain(&config), cluster.instance("a/b").name);
+            }
+        }
+        Err(errors) => assert!(errors.iter().all(|error| !error.to_string().is_empty())),
+    }
+}
+
 #[cfg(all(test, feature = "config"))]
 mod tests;

@@ -8,6 +8,9 @@ mod s3;
 pub use json::fuzz_one;
 pub use json::read_inventory_json;
 #[cfg(feature = "inventory")]
+#[doc(hidden)]
+pub use s3::fuzz_one as fuzz_files;
+#[cfg(feature = "inventory")]
 pub use s3::{InventoryFile, InventoryFormat, InventoryManifest, read_inventory_csv, read_inventory_parquet};
 
 use crate::model::Timestamp;

@@ -280,6 +280,18 @@ fn parquet_rows<R: ChunkReader + 'static>(file: R, table: &mut ObjectTable) -> R
     Ok(rows)
 }
 
+/// Reads any bytes as a manifest, then as a file of each format.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    let columns = "Bucket, Key, VersionId, IsDeleteMarker, Size, LastModifiedDate, StorageClass, ReplicationStatus";
+    let manifest = format!(r#"{{"fileFormat": "CSV", "fileSchema": "{columns}", "files": []}}"#);
+    let manifest = InventoryManifest::parse(&String::from_utf8_lossy(bytes)).or(InventoryManifest::parse(&manifest));
+    if let Ok(manifest) = manifest {
+        let _ = read_inventory_csv(&manifest, bytes, &mut ObjectTable::default());
+    }
+    let _ = read_inventory_parquet(::bytes::Bytes::copy_from_slice(bytes), &mut ObjectTable::default());
+}
+
 fn time(field: &Field) -> Option<Timestamp> {
     match field {
         Field::TimestampMillis(millis) => Timestamp::from_millisecond(*millis).ok(),

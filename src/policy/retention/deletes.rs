@@ -21,6 +21,15 @@ impl DeleteList {
     }
 }
 
+/// Reads any bytes as a list of keys.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    let list = read_deletes(&String::from_utf8_lossy(bytes));
+    for key in list.keys.iter().take(20) {
+        let _ = (list.names(key, ""), list.names(&format!("pg/main/{key}"), "pg/main/"));
+    }
+}
+
 /// Reads a list of keys, one in each line, or wal-g's dry run (`wal-g delete .. ` without `--confirm`).
 pub fn read_deletes(text: &str) -> DeleteList {
     const MARK: &str = "will be deleted: ";

@@ -6,6 +6,8 @@ mod forecast;
 mod slots;
 mod suggest;
 
+#[doc(hidden)]
+pub use deletes::fuzz_one;
 pub use deletes::{DeleteList, read_deletes};
 pub use engines::{Engine, EngineBackup, EngineOutcome, EngineRefusal, Order, RetainMode};
 pub use forecast::{ForecastPoint, ForecastStep, forecast};

@@ -152,6 +152,19 @@ impl Refusal {
     }
 }
 
+/// Reads any bytes as the body of a refusal.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    let key = ObjectKey::new(bytes);
+    for status in [400, 401, 403, 404, 429, 500, 503] {
+        let refusal = Refusal::read(status, bytes, None);
+        for asked in [Asked::List, Asked::Get(&key)] {
+            let fault = refusal.judge(asked, Place { bucket: "b", endpoint: None, anonymous: status % 2 == 0 });
+            assert!(!fault.error.to_string().chars().any(|c| c.is_control() && c != '\n'), "{:?}", fault.error);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

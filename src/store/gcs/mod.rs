@@ -17,6 +17,8 @@ use super::{
 };
 use crate::model::ObjectKey;
 use crate::run::Cancel;
+#[doc(hidden)]
+pub use fault::fuzz_one as fuzz_refusal;
 use fault::{Asked, Place, Refusal};
 pub use list_json::{BadListing, fuzz_one};
 use token::Tokens;

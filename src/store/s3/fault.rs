@@ -172,6 +172,22 @@ fn kms_arn(message: &str) -> Option<&str> {
         .find(|word| word.starts_with("arn:") && word.split(':').nth(2) == Some("kms") && word.is_ascii())
 }
 
+/// Reads any bytes as the body of a refusal.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    let key = ObjectKey::new(bytes);
+    for status in [301, 400, 403, 404, 416, 429, 500, 503] {
+        let mut body = super::list_xml::ListXml::new();
+        let fault = body.feed(bytes).and_then(|()| body.finish()).ok().and_then(|answer| answer.fault);
+        let refusal = Refusal { status, fault: fault.unwrap_or_default(), ..Refusal::default() };
+        let _ = refusal.elsewhere("eu-west-1");
+        for asked in [Asked::List, Asked::ListVersions, Asked::Get { key: &key, version: true }] {
+            let fault = refusal.judge(asked, Place { bucket: "b", region: "us-east-1", endpoint: None });
+            assert!(!fault.error.to_string().chars().any(|c| c.is_control() && c != '\n'), "{:?}", fault.error);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

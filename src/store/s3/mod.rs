@@ -26,6 +26,8 @@ use super::{
 use crate::model::ObjectKey;
 use crate::run::Cancel;
 use door::Door;
+#[doc(hidden)]
+pub use fault::fuzz_one as fuzz_refusal;
 use fault::{Place, Refusal};
 use keys::{Chain, Keys};
 

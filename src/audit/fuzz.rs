@@ -1,0 +1,104 @@
+//! A whole audit of any bytes, for fuzzing: a listing, sidecars, model, verdicts and every output.
+
+use crate::catalog::{Moment, Recovery, reach};
+use crate::checks::{self, CheckContext};
+use crate::codec::{self, Limits};
+use crate::layout::walg::WalGLayout;
+use crate::layout::{self, Answer, Layout, ReadProblem, Wanted};
+use crate::model::{Lsn, ObjectKey, ObjectRow, StorageClass, Timestamp};
+use crate::report::{self, ArchiveFacts, Format, Report, Style};
+
+/// An archive from bytes: one byte length of a key, the key, two bytes length of its content (little endian), the
+/// content; and so on. Must neither panic nor work without end, whatever the keys and contents are.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    let document = fuzz_document(bytes);
+    for (format, name) in Format::ALL {
+        let style = Style { terminal: true, unicode: true, verbose: true, ..Style::default() };
+        let mut out = Vec::new();
+        report::render(*format, &document, &style, &mut out).expect("memory takes it all");
+        let raw = out.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t'));
+        assert!(!raw, "control characters of the archive in the output {name}");
+    }
+}
+
+/// The report on such an archive.
+#[doc(hidden)]
+pub fn fuzz_document(bytes: &[u8]) -> Report {
+    let as_of = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 365 * 50);
+    let objects = objects(bytes);
+    let mut fold = WalGLayout::new(ObjectKey::default());
+    for (at, (key, content)) in objects.iter().enumerate() {
+        fold.push(row(as_of, at, key, content), (at % 7 == 6).into());
+    }
+    // As the audit does: text files, backup history files, first pages.
+    for _ in 0..3 {
+        for wanted in fold.wanted() {
+            let content = objects.iter().find(|(key, _)| *key == wanted.key.as_bytes()).map(|(_, content)| *content);
+            let answer = content.map_or(Answer::Gone, |content| answer(&wanted, content));
+            fold.answer(&wanted, answer);
+        }
+    }
+    let archive = fold.finish();
+    let recovery = Recovery::of(&archive);
+    for moment in [Moment::Lsn(Lsn(3 << 24)), Moment::Lsn(Lsn(u64::MAX)), Moment::Time(as_of)] {
+        let _ = reach(&archive, &recovery, moment, None);
+    }
+    let (findings, rules) = checks::run(&CheckContext::new(&archive, &recovery, as_of));
+    let entry = report::assemble(ArchiveFacts {
+        name: "main",
+        url: "s3://bucket/main",
+        provider: "s3",
+        archive: &archive,
+        recovery: &recovery,
+        as_of,
+        listing: super::no_listing(),
+        findings,
+        rules,
+        not_checked: Vec::new(),
+        error: None,
+    });
+    report::finish(as_of, 0.0, as_of, vec![entry])
+}
+
+fn objects(mut rest: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut objects = Vec::new();
+    while let Some((&length, more)) = rest.split_first()
+        && let Some((key, more)) = more.split_at_checked(usize::from(length))
+        && let Some((&length, more)) = more.split_first_chunk()
+    {
+        let (content, more) = more.split_at(more.len().min(usize::from(u16::from_le_bytes(length))));
+        objects.push((key, content));
+        rest = more;
+    }
+    objects
+}
+
+fn row(as_of: Timestamp, at: usize, key: &[u8], content: &[u8]) -> ObjectRow {
+    let minutes = i64::try_from(at % 100_000).unwrap_or(0);
+    ObjectRow {
+        key: ObjectKey::new(key),
+        // Stand-ins of a few bytes would all look like stubs.
+        size: if content.len() == 1 { 1 << 20 } else { content.len() as u64 },
+        modified: as_of - jiff::SignedDuration::from_mins(200_000 - minutes),
+        etag: None,
+        version: None,
+        class: StorageClass::Standard,
+        checksum: None,
+    }
+}
+
+fn answer(wanted: &Wanted, content: &[u8]) -> Answer {
+    let parsed = match wanted.codec {
+        None => layout::read(wanted.purpose, &mut &content[..]),
+        Some(codec) => match codec::decoder(codec, Box::new(content), &Limits::decoded(8 << 20)) {
+            Ok(mut reader) => layout::read(wanted.purpose, &mut reader),
+            Err(error) => return Answer::Unread { why: error.to_string(), key_missing: false },
+        },
+    };
+    match parsed {
+        Ok(sidecar) => Answer::Parsed(sidecar),
+        Err(ReadProblem::Content(why)) => Answer::Broken(why),
+        Err(ReadProblem::Io(error)) => Answer::Broken(error.to_string()),
+    }
+}
