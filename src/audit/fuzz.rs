@@ -1,5 +1,6 @@
 //! A whole audit of any bytes, for fuzzing: a listing, sidecars, model, verdicts and every output.
 
+use crate::catalog::evidence::Evidence;
 use crate::catalog::{Moment, Recovery, reach};
 use crate::checks::{self, CheckContext};
 use crate::codec::{self, Limits};
@@ -51,6 +52,7 @@ pub fn fuzz_document(bytes: &[u8]) -> Report {
         provider: "s3",
         archive: &archive,
         recovery: &recovery,
+        evidence: Evidence::default(),
         as_of,
         listing: super::no_listing(),
         findings,
