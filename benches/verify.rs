@@ -305,7 +305,7 @@ fn bench_memory(root: &Path) {
         let allowed = 64 + jobs_count * (2 * 16 + 8);
         println!(
             "a part of {} GiB ({} MiB stored), {jobs} jobs: CPU {:.2} s, peak {:.1} MiB (at most {allowed})",
-            u64::from(FILES) * FILE_BYTES >> 30,
+            (u64::from(FILES) * FILE_BYTES) >> 30,
             read >> 20,
             cost.cpu,
             cost.peak_kib as f64 / 1024.0
