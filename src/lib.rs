@@ -26,6 +26,8 @@ pub mod policy;
 #[cfg(feature = "restore")]
 pub mod postgres;
 pub mod report;
+#[cfg(feature = "restore")]
+pub mod restore;
 #[cfg(feature = "io")]
 pub mod run;
 #[cfg(feature = "io")]

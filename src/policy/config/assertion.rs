@@ -2,6 +2,7 @@ use serde::Serialize;
 
 use crate::policy::{Percent, Span};
 
+use super::expect::Expect;
 use super::key::Explain;
 
 /// Something that has to hold on a restored server.
@@ -9,7 +10,8 @@ use super::key::Explain;
 pub struct Assertion {
     /// How reports call it.
     pub name: String,
-    /// Database to connect to; every user database where absent.
+    /// Database to connect to. Where absent: every database with tables of a user, and for `rows` and `checksums` those
+    /// that hold the table.
     pub database: Option<String>,
     /// What is looked at.
     pub check: AssertionCheck,
@@ -35,8 +37,12 @@ pub enum AssertionCheck {
         table: String,
         /// At least so many.
         min: Option<u64>,
+        /// At most so many.
+        max: Option<u64>,
         /// At most this share fewer than in the run before.
         max_drop: Option<Percent>,
+        /// At most this share fewer or more than in the run before.
+        max_drift: Option<Percent>,
     },
     /// At least so many tables outside the system's schemas.
     TablesMin(u64),
@@ -48,59 +54,23 @@ pub enum AssertionCheck {
         within: Span,
     },
     /// A table of name, row count and checksum that was backed up with the data.
-    Checksums(String),
+    Checksums {
+        /// That table: columns `table_name`, `row_count`, `checksum`.
+        table: String,
+        /// The query that computed the checksums, with `{table}` where the name goes; else [`CHECKSUM_QUERY`].
+        query: Option<String>,
+        /// A column of that table which holds the query of each row instead.
+        query_column: Option<String>,
+    },
 }
 
-/// What a value has to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Expect {
-    /// How it is compared.
-    pub operator: Comparison,
-    /// With what, as text; numbers are compared as numbers.
-    pub value: String,
-}
+/// The table of checksums that `checksums = true` means.
+pub const CHECKSUM_TABLE: &str = "backup_checksums";
 
-/// A comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Comparison {
-    /// The same.
-    Equal,
-    /// Anything else.
-    NotEqual,
-    /// Less.
-    Less,
-    /// Less or the same.
-    AtMost,
-    /// More.
-    More,
-    /// More or the same.
-    AtLeast,
-}
-
-impl Expect {
-    /// Reads `42`, `>= 42`, `!= 'x'`; without an operator the value has to be equal.
-    pub fn parse(text: &str) -> Self {
-        const OPERATORS: &[(&str, Comparison)] = &[
-            (">=", Comparison::AtLeast),
-            ("<=", Comparison::AtMost),
-            ("!=", Comparison::NotEqual),
-            ("<>", Comparison::NotEqual),
-            ("==", Comparison::Equal),
-            ("=", Comparison::Equal),
-            (">", Comparison::More),
-            ("<", Comparison::Less),
-        ];
-        let text = text.trim();
-        for (sign, operator) in OPERATORS {
-            if let Some(value) = text.strip_prefix(sign) {
-                return Expect { operator: *operator, value: value.trim().to_owned() };
-            }
-        }
-        Expect { operator: Comparison::Equal, value: text.to_owned() }
-    }
-}
+/// How a checksum is computed unless the configuration says otherwise. The order of rows does not matter and nothing is
+/// gathered in memory; rows are taken as text, with `TimeZone` UTC and the server's own defaults else.
+pub const CHECKSUM_QUERY: &str =
+    "select coalesce(sum(('x' || left(md5(t::text), 15))::bit(60)::bigint), 0)::text from {table} t";
 
 impl Explain for Assertion {
     fn explain(&self) -> String {
@@ -112,7 +82,7 @@ impl Explain for Assertion {
 mod read {
     use crate::policy::config::reader::{FromItem, Item, Place, Table, Value};
 
-    use super::{Assertion, AssertionCheck, Expect};
+    use super::{Assertion, AssertionCheck, CHECKSUM_TABLE, Expect};
 
     /// A value that is compared as text, whatever the file's type.
     struct Scalar(String);
@@ -150,41 +120,90 @@ mod read {
         }
     }
 
+    /// `checksums = true` or the name of a table.
+    struct ChecksumTable(Option<String>);
+
+    impl FromItem for ChecksumTable {
+        fn from_item(item: Item, place: &Place<'_>) -> Option<Self> {
+            match item.value {
+                Value::Text(table) => Some(ChecksumTable(Some(table))),
+                Value::Bool(wanted) => Some(ChecksumTable(wanted.then(|| CHECKSUM_TABLE.to_owned()))),
+                _ => place.refuse(item.line, "expected the name of a table, or true", None),
+            }
+        }
+    }
+
+    /// The kinds and the keys that go with each.
+    const KINDS: &[(&str, &[&str])] = &[
+        ("sql", &["expect"]),
+        ("file", &[]),
+        ("rows", &["min", "max", "max_drop", "max_drift"]),
+        ("tables_min", &[]),
+        ("fresh", &["within"]),
+        ("checksums", &["checksum_query", "query_column"]),
+    ];
+
     fn check(table: &mut Table<'_>, place: &Place<'_>) -> Option<AssertionCheck> {
         let line = table.line;
+        // Which keys are there at all, before they are taken one by one.
+        let there: Vec<&str> =
+            KINDS.iter().flat_map(|(kind, keys)| keys.iter().chain([kind])).copied().filter(|k| table.has(k)).collect();
+        let kinds: Vec<_> = KINDS.iter().filter(|(kind, _)| there.contains(kind)).collect();
         let text = |table: &mut Table<'_>, key| table.take::<String>(key).map(|(text, _)| text);
         let sql = text(table, "sql");
         let expect = table.take::<Scalar>("expect").map(|(value, _)| Expect::parse(&value.0));
         let file = text(table, "file");
         let rows = text(table, "rows");
         let min = table.take::<u64>("min").map(|(number, _)| number);
+        let max = table.take::<u64>("max").map(|(number, _)| number);
         let max_drop = table.take("max_drop").map(|(share, _)| share);
+        let max_drift = table.take("max_drift").map(|(share, _)| share);
         let tables_min = table.take::<u64>("tables_min").map(|(number, _)| number);
         let fresh = text(table, "fresh");
         let within = table.take("within").map(|(span, _)| span);
-        let checksums = text(table, "checksums");
-        let mut found = Vec::new();
-        if let Some(sql) = sql {
-            match expect {
-                Some(expect) => found.push(AssertionCheck::Sql { sql, expect }),
-                None => return place.refuse(line, "sql needs expect, as in expect = \">= 1000\"", None),
-            }
+        let checksums = table.take::<ChecksumTable>("checksums").and_then(|(name, _)| name.0);
+        let query = text(table, "checksum_query");
+        let query_column = text(table, "query_column");
+        let [(kind, own)] = kinds.as_slice() else {
+            let help = "one of sql, file, rows, tables_min, fresh or checksums is needed in each assertion";
+            return place.refuse(line, help, None);
+        };
+        if let Some(stray) = there.iter().find(|key| *key != kind && !own.contains(key)) {
+            let home = KINDS.iter().find(|(_, keys)| keys.contains(stray)).map_or("another", |(kind, _)| kind);
+            return place.refuse(line, format!("{stray} belongs to {home}, not to {kind}"), None);
         }
-        found.extend(file.map(AssertionCheck::File));
-        found.extend(rows.map(|table| AssertionCheck::Rows { table, min, max_drop }));
-        found.extend(tables_min.map(AssertionCheck::TablesMin));
-        if let Some(sql) = fresh {
-            match within {
-                Some(within) => found.push(AssertionCheck::Fresh { sql, within }),
-                None => return place.refuse(line, "fresh needs within, as in within = \"1h\"", None),
+        match *kind {
+            "sql" => {
+                let Some(expect) = expect else {
+                    return place.refuse(line, "sql needs expect, as in expect = \">= 1000\"", None);
+                };
+                Some(AssertionCheck::Sql { sql: sql?, expect })
             }
-        }
-        found.extend(checksums.map(AssertionCheck::Checksums));
-        match found.len() {
-            1 => found.pop(),
+            "file" => Some(AssertionCheck::File(file?)),
+            "rows" => {
+                if own.iter().all(|key| !there.contains(key)) {
+                    return place.refuse(line, "rows needs min, max, max_drop or max_drift", None);
+                }
+                Some(AssertionCheck::Rows { table: rows?, min, max, max_drop, max_drift })
+            }
+            "tables_min" => Some(AssertionCheck::TablesMin(tables_min?)),
+            "fresh" => {
+                let Some(within) = within else {
+                    return place.refuse(line, "fresh needs within, as in within = \"1h\"", None);
+                };
+                Some(AssertionCheck::Fresh { sql: fresh?, within })
+            }
             _ => {
-                let help = "one of sql, file, rows, tables_min, fresh or checksums is needed in each assertion";
-                place.refuse(line, help, None)
+                let Some(name) = checksums else {
+                    return place.refuse(line, "checksums needs the name of a table, or true", None);
+                };
+                if query.as_ref().is_some_and(|query| !query.contains("{table}")) {
+                    return place.refuse(line, "checksum_query needs {table} where the table's name goes", None);
+                }
+                if query.is_some() && query_column.is_some() {
+                    return place.refuse(line, "checksum_query and query_column exclude each other", None);
+                }
+                Some(AssertionCheck::Checksums { table: name, query, query_column })
             }
         }
     }
@@ -195,19 +214,7 @@ mod read {
             AssertionCheck::File(file) => file.clone(),
             AssertionCheck::Rows { table, .. } => format!("rows of {table}"),
             AssertionCheck::TablesMin(min) => format!("at least {min} tables"),
-            AssertionCheck::Checksums(table) => format!("checksums in {table}"),
+            AssertionCheck::Checksums { table, .. } => format!("checksums in {table}"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn expectations_have_operators() {
-        assert_eq!(Expect::parse("42"), Expect { operator: Comparison::Equal, value: "42".into() });
-        assert_eq!(Expect::parse(">= 42"), Expect { operator: Comparison::AtLeast, value: "42".into() });
-        assert_eq!(Expect::parse("<> x"), Expect { operator: Comparison::NotEqual, value: "x".into() });
     }
 }

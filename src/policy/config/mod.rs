@@ -7,6 +7,7 @@ mod address;
 mod assertion;
 mod contradictions;
 mod exception;
+mod expect;
 mod key;
 mod promises;
 #[cfg(feature = "config")]
@@ -15,9 +16,10 @@ mod reader;
 mod toml_file;
 
 pub use address::{ArchiveAddress, Scheme};
-pub use assertion::{Assertion, AssertionCheck, Comparison, Expect};
+pub use assertion::{Assertion, AssertionCheck, CHECKSUM_QUERY, CHECKSUM_TABLE};
 pub use contradictions::Contradiction;
 pub use exception::{Exception, ExceptionScope, exception_block};
+pub use expect::{Comparison, Expect};
 pub use key::{Explain, Key, KeyRow, Origin};
 pub use promises::{
     Activity, CopyPolicy, Deletions, Encryption, Identity, Immutability, LockMode, Policy, PublicAccess, ReplayLimit,

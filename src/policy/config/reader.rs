@@ -77,6 +77,11 @@ impl<'e> Table<'e> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// Whether a key is written and not taken yet. Says nothing about whether anybody wants it.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| name == key)
+    }
+
     /// The raw value of a key.
     pub fn take_item(&mut self, key: &'static str) -> Option<Item> {
         self.asked.push(key);

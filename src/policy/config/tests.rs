@@ -236,3 +236,56 @@ proptest! {
         let _ = parse_config(&text);
     }
 }
+
+#[test]
+fn assertions_take_the_keys_of_their_kind_only() {
+    let read = |text: &str| {
+        let config = parse(&format!("{CLUSTER}restore_test.assertions = [{text}]\n"));
+        config.policy(&config.clusters[0]).restore_test.assertions.get().unwrap()[0].check.clone()
+    };
+    assert_eq!(
+        read("{ rows = \"t\", max = 9, max_drift = \"5%\" }"),
+        AssertionCheck::Rows {
+            table: "t".into(),
+            min: None,
+            max: Some(9),
+            max_drop: None,
+            max_drift: Some("5%".parse().unwrap())
+        }
+    );
+    assert_eq!(
+        read("{ checksums = true }"),
+        AssertionCheck::Checksums { table: "backup_checksums".into(), query: None, query_column: None }
+    );
+    let refused = |text: &str| errors(&format!("{CLUSTER}restore_test.assertions = [{text}]\n")).join("\n");
+    for (text, part) in [
+        ("{ rows = \"t\" }", "rows needs min, max, max_drop or max_drift"),
+        ("{ rows = \"t\", min = 1, expect = 3 }", "expect belongs to sql, not to rows"),
+        ("{ sql = \"select 1\", expect = 1, within = \"1h\" }", "within belongs to fresh, not to sql"),
+        (
+            "{ sql = \"select 1\", expect = 1, tables_min = 1 }",
+            "one of sql, file, rows, tables_min, fresh or checksums",
+        ),
+        ("{ checksums = false }", "checksums needs the name of a table, or true"),
+        ("{ checksums = \"t\", checksum_query = \"select 1\" }", "needs {table}"),
+        ("{ tables_mn = 1 }", "tables_min"),
+        ("{ rows = \"t\", max_drp = \"1%\" }", "max_drop"),
+    ] {
+        assert!(refused(text).contains(part), "{text}: {}", refused(text));
+    }
+}
+
+/// Examples in the manual are examples of this very parser.
+#[test]
+fn the_manual_of_restore_tests_can_be_pasted() {
+    let manual = include_str!("../../../docs/restore-tests.md");
+    let mut kinds = 0;
+    let blocks = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    for block in blocks {
+        let config = parse(block);
+        assert_eq!(config.contradictions(), []);
+        kinds += config.policy(&config.clusters[0]).restore_test.assertions.get().unwrap().len();
+    }
+    assert_eq!(kinds, 8);
+    assert!(manual.contains(&CHECKSUM_QUERY["select ".len()..CHECKSUM_QUERY.find(" from").unwrap()]));
+}
