@@ -33,6 +33,12 @@ pub enum Command {
     Lifecycle(super::lifecycle::LifecycleArgs),
     /// The configuration file alone: contradictions, where each value came from
     Policy(super::policy::PolicyArgs),
+    /// Restore a backup into a directory: fetched in parallel, resumable, tablespaces moved
+    #[cfg(feature = "restore")]
+    Restore(super::restore::RestoreArgs),
+    /// A restore_command that no damage and no network fault can pass off as the end of the archive
+    #[cfg(feature = "restore")]
+    WalFetch(super::wal_fetch::WalFetchArgs),
     /// The manual page of a rule, or the list of rules
     Rule(RuleArgs),
     /// Render a saved JSON report again

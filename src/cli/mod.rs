@@ -14,15 +14,23 @@ mod policy;
 mod progress;
 mod reach;
 mod report;
+#[cfg(feature = "restore")]
+mod restore;
 mod rule;
 mod session;
 mod state;
+#[cfg(feature = "restore")]
+mod wal_fetch;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 pub use args::{Cli, Command, Common};
+#[cfg(feature = "restore")]
+pub use restore::RestoreArgs;
+#[cfg(feature = "restore")]
+pub use wal_fetch::WalFetchArgs;
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +58,15 @@ impl From<Outcome> for ExitCode {
 
 /// Runs the program with the process's own arguments.
 pub fn run() -> ExitCode {
+    #[cfg(feature = "restore")]
+    if wal_fetch::is_asked_for(std::env::args_os()) {
+        // A panic would leave with 101, which PostgreSQL takes for the end of the archive.
+        return std::panic::catch_unwind(run_command).unwrap_or(ExitCode::from(wal_fetch::FAILED));
+    }
+    run_command()
+}
+
+fn run_command() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -75,6 +92,10 @@ pub fn run() -> ExitCode {
 
 /// The code of a run without a result. A monitoring system reads standard output, and knows 3 as "could not look".
 fn failed(message: &str) -> Outcome {
+    #[cfg(feature = "restore")]
+    if wal_fetch::is_asked_for(std::env::args_os()) {
+        return Outcome::Code(wal_fetch::FAILED);
+    }
     if !output::wants_nagios(std::env::args_os()) {
         return Outcome::Failed;
     }
@@ -92,6 +113,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Policy(args) => policy::run(args),
         Command::Rule(args) => rule::run(&args),
         Command::Report(args) => report::run(&args),
+        #[cfg(feature = "restore")]
+        Command::Restore(args) => session::block_on(restore::run(args)),
+        #[cfg(feature = "restore")]
+        Command::WalFetch(args) => Ok(wal_fetch::run(args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => session::block_on(demo::run(args)),
         Command::Completions { shell } => {

@@ -69,6 +69,11 @@ impl Identity {
         self.uid
     }
 
+    /// Number of the user's group.
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
     /// Whether this is somebody else than the user walproof runs as.
     pub fn is_switched(&self) -> bool {
         self.switch

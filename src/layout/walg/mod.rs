@@ -1,5 +1,7 @@
 //! wal-g's key grammar and sidecar files.
 
+/// What the file list of a backup says.
+pub mod files;
 /// What a key means.
 pub mod keys;
 /// What the JSON files beside a backup say.

@@ -1,0 +1,14 @@
+//! Restoring into a directory and fetching WAL, without a server: what lands where, what never does, and what is said.
+
+#![allow(clippy::disallowed_methods)]
+#![cfg(all(feature = "cli", feature = "restore", feature = "openpgp", feature = "libsodium", feature = "lzo"))]
+
+mod golden_support;
+mod support;
+
+#[path = "restore/files.rs"]
+mod files;
+#[path = "restore/hostile.rs"]
+mod hostile;
+#[path = "restore/made.rs"]
+mod made;
