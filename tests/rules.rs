@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods)]
 #![cfg(feature = "cli")]
 
+#[path = "rules/choose.rs"]
+mod choose_rules;
 mod described;
 #[path = "rules/restore.rs"]
 mod restore_rules;

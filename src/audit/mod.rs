@@ -7,6 +7,7 @@ mod fuzz;
 mod history;
 mod listing;
 mod remember;
+mod restores;
 mod second_look;
 mod sidecars;
 mod stated;
@@ -20,6 +21,7 @@ pub use errors::AuditError;
 pub use fuzz::{fuzz_document, fuzz_one};
 pub use history::history;
 pub use remember::{archive_id, remember, summary};
+pub use restores::{id_of as restore_id, remember_tests, remembered};
 pub use stated::Stated;
 
 use crate::catalog::LayoutKind;
@@ -33,6 +35,7 @@ use crate::policy::Exception;
 use crate::report::data::{ArchiveReport, Listing};
 use crate::report::{self, ArchiveFacts};
 use crate::run::RunContext;
+use crate::state::State;
 
 /// What to audit: everything below an address.
 #[derive(Debug, Clone)]
@@ -70,10 +73,31 @@ impl Target {
 
 /// Audits everything below an address: one report entry for each archive found, one with an error where there is none.
 pub async fn audit(target: &Target, options: &Options, ctx: &RunContext) -> Vec<ArchiveReport> {
+    audit_with(target, options, None, ctx).await
+}
+
+/// The same, with what earlier runs remembered of test restores. A state that cannot be read takes nothing away from the
+/// audit: the rules that need it do not run.
+pub async fn audit_with(
+    target: &Target,
+    options: &Options,
+    state: Option<&State>,
+    ctx: &RunContext,
+) -> Vec<ArchiveReport> {
     let provider = target.storages[0].store.provider();
     let name = target.name.clone().unwrap_or_else(|| target.url());
     let mut entries = match catalogue(target, options, ctx).await {
-        Ok(found) => found.into_iter().map(|found| judge(target, found, ctx)).collect(),
+        Ok(found) => {
+            let mut entries = Vec::new();
+            for mut found in found {
+                if let (Some(state), Content::Known(known)) = (state, &mut found.content) {
+                    let remembered = remembered(state, &restore_id(target, &found.url), ctx.as_of).await;
+                    known.restores = remembered.ok().map(Box::new);
+                }
+                entries.push(judge(target, found, ctx));
+            }
+            entries
+        }
         Err(error) => vec![report::broken_archive(&name, &target.url(), provider, error.layout(), error.to_string())],
     };
     for entry in &mut entries {

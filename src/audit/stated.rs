@@ -30,6 +30,11 @@ pub(super) struct Judged {
 }
 
 impl Stated {
+    /// The policy of an archive's cluster, where there is one.
+    pub fn policy(&self, url: &str) -> Option<Policy> {
+        self.of(url).policy
+    }
+
     /// The cluster of an archive: the one it was opened as, else the one whose address it has.
     pub(super) fn of(&self, url: &str) -> Judged {
         let config = self.config.as_deref();

@@ -27,6 +27,13 @@ pub enum Command {
     List(ListArgs),
     /// Can this moment be recovered: from which backup, along which timelines
     Reach(ReachArgs),
+    /// Fetch a backup, replay its WAL, start PostgreSQL on it, and prove with SQL that the data is there
+    #[cfg(feature = "restore")]
+    RestoreTest(Box<super::restore_test::RestoreTestArgs>),
+    /// Hands WAL to a server that is being tested
+    #[cfg(feature = "restore")]
+    #[command(hide = true)]
+    SandboxWal(super::restore_test::SandboxWalArgs),
     /// What the last runs saw: windows, WAL lag, backup sizes, proofs, restore times
     History(HistoryArgs),
     /// What a bucket's lifecycle rules do to its backups, and what a change of them would do
@@ -285,7 +292,7 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-fn timeline(text: &str) -> Result<TimelineId, String> {
+pub(super) fn timeline(text: &str) -> Result<TimelineId, String> {
     text.parse().ok().and_then(TimelineId::new).ok_or_else(|| "timelines are numbered from 1".to_owned())
 }
 

@@ -9,6 +9,7 @@ use crate::checks::LivePosition;
 use crate::model::Timestamp;
 use crate::report;
 use crate::report::data::{ArchiveReport, Report};
+use crate::state::State;
 
 /// `walproof audit`
 pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
@@ -16,7 +17,12 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     let mut session = Session::new(&args.common)?;
     session.live = args.live_timeline.zip(args.live_lsn).map(|(timeline, lsn)| LivePosition { timeline, lsn });
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
-    let report = report_on(&session, &args.archives).await?;
+    // What cannot be opened now is said when the run is to be written there.
+    let state = match &memory {
+        Some(memory) => memory.open().await.ok(),
+        None => None,
+    };
+    let report = report_on(&session, &args.archives, state.as_ref()).await?;
     output::write(&report, &args.common.output)?;
     let outcome = output::exit(&report, &args.common.output);
     if let Some(memory) = memory
@@ -34,7 +40,7 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
 }
 
 /// Audits what the names say, one after the other. One archive that cannot be audited never stops the others.
-pub(super) async fn report_on(session: &Session, names: &[String]) -> anyhow::Result<Report> {
+pub(super) async fn report_on(session: &Session, names: &[String], state: Option<&State>) -> anyhow::Result<Report> {
     let started_at = Timestamp::now();
     let begun = Instant::now();
     let mut archives: Vec<ArchiveReport> = Vec::new();
@@ -42,20 +48,23 @@ pub(super) async fn report_on(session: &Session, names: &[String]) -> anyhow::Re
         match session.open(&place).await {
             Ok(targets) => {
                 for target in targets {
-                    archives.extend(audit::audit(&target, &session.options, &session.ctx).await);
+                    archives.extend(audit::audit_with(&target, &session.options, state, &session.ctx).await);
                 }
             }
-            Err(error) => {
-                let (address, _) = &place.storages[0];
-                let name = place.name.clone().unwrap_or_else(|| address.to_string());
-                // The same address as in a report that could be made.
-                let url = crate::state::ArchiveId::of_address(address).url;
-                archives.push(report::broken_archive(&name, &url, provider(address), None, format!("{error:#}")));
-            }
+            Err(error) => archives.push(not_opened(&place, &error)),
         }
     }
     session.ctx.progress.finish();
     Ok(report::finish(started_at, begun.elapsed().as_secs_f64(), session.ctx.as_of, archives))
+}
+
+/// The entry of a place whose stores cannot even be opened.
+pub(super) fn not_opened(place: &crate::config::Place, error: &anyhow::Error) -> ArchiveReport {
+    let (address, _) = &place.storages[0];
+    let name = place.name.clone().unwrap_or_else(|| address.to_string());
+    // The same address as in a report that could be made.
+    let url = crate::state::ArchiveId::of_address(address).url;
+    report::broken_archive(&name, &url, provider(address), None, format!("{error:#}"))
 }
 
 fn provider(address: &crate::store::Address) -> &'static str {

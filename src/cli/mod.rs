@@ -16,6 +16,8 @@ mod reach;
 mod report;
 #[cfg(feature = "restore")]
 mod restore;
+#[cfg(feature = "restore")]
+mod restore_test;
 mod rule;
 mod session;
 mod state;
@@ -117,6 +119,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Restore(args) => session::block_on(restore::run(args)),
         #[cfg(feature = "restore")]
         Command::WalFetch(args) => Ok(wal_fetch::run(args)),
+        #[cfg(feature = "restore")]
+        Command::RestoreTest(args) => session::block_on(restore_test::run(*args)),
+        #[cfg(feature = "restore")]
+        Command::SandboxWal(args) => Ok(restore_test::sandbox_wal(&args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => session::block_on(demo::run(args)),
         Command::Completions { shell } => {

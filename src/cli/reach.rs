@@ -3,6 +3,7 @@ use std::io::Write;
 use super::Outcome;
 use super::args::ReachArgs;
 use super::session::Session;
+use super::state::Memory;
 use crate::audit::{self, Content};
 use crate::catalog::{self, Moment, Verdict};
 use crate::report::{ReachReport, reach_report, render_reach};
@@ -22,6 +23,10 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
     };
     let session = Session::new(&args.common)?;
     let names: Vec<String> = args.archive.iter().cloned().collect();
+    let state = match Memory::of(&session, args.common.state.as_deref(), &names)? {
+        Some(memory) => memory.open().await.ok(),
+        None => None,
+    };
     let mut answers: Vec<(Verdict, ReachReport)> = Vec::new();
     for place in session.places(&names)? {
         for target in session.open(&place).await? {
@@ -37,10 +42,17 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
                     );
                 }
                 let answer = catalog::reach(&known.archive, &known.recovery, moment, args.timeline);
-                answers.push((
-                    answer.verdict,
-                    reach_report(&found.name, &found.url, &known.archive, &known.recovery, moment, &answer),
-                ));
+                let mut report =
+                    reach_report(&found.name, &found.url, &known.archive, &known.recovery, moment, &answer);
+                if let Some(state) = &state {
+                    // An estimate is a courtesy: a state that cannot be read takes nothing away from the answer.
+                    let id = audit::restore_id(&target, &found.url);
+                    let measured = audit::remembered(state, &id, session.ctx.as_of).await.ok();
+                    if let Some(rates) = measured.and_then(|measured| measured.rates()) {
+                        report.estimate(&answer, known.archive.segment_size, &rates);
+                    }
+                }
+                answers.push((answer.verdict, report));
             }
         }
     }

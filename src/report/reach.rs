@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{bytes, clean, moment};
+use super::text::{bytes, clean, moment, span};
+use crate::catalog::evidence::RestoreRates;
 use crate::catalog::{Archive, Moment, Near, Reach, Recovery, Verdict};
-use crate::model::{Lsn, Timestamp};
+use crate::model::{Lsn, SegmentSize, Timestamp};
 
 /// `walproof.reach/1`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct ReachReport {
     pub wal_bytes: u64,
     /// About how long it takes, in seconds, once restores were measured.
     pub estimated_s: Option<f64>,
+    /// Test restores that the estimate rests on.
+    #[serde(default)]
+    pub measured_tests: u64,
     /// The last reachable moment before.
     pub before: Option<NearReport>,
     /// The first reachable moment behind.
@@ -120,9 +124,21 @@ pub fn reach_report(
         backup_bytes: way.map_or(0, |way| way.backup_bytes),
         wal_bytes: way.map_or(0, |way| way.wal_bytes),
         estimated_s: None,
+        measured_tests: 0,
         before: answer.before.as_ref().map(near),
         after: answer.after.as_ref().map(near),
         reasons,
+    }
+}
+
+impl ReachReport {
+    /// About how long it takes, from what test restores measured.
+    pub fn estimate(&mut self, answer: &Reach, size: SegmentSize, rates: &RestoreRates) {
+        let Some(way) = &answer.way else { return };
+        let segments = way.segments.1.0.saturating_sub(way.segments.0.0).saturating_add(1);
+        let wal_bytes = segments.saturating_mul(size.bytes());
+        self.estimated_s = Some(rates.estimate(way.backup_bytes, wal_bytes));
+        self.measured_tests = rates.tests as u64;
     }
 }
 
@@ -151,6 +167,11 @@ pub fn render_reach(report: &ReachReport, out: &mut dyn Write) -> io::Result<()>
             writeln!(out, "  WAL      {first} .. {last}")?;
         }
         writeln!(out, "  reading  {} of backup and {} of WAL", bytes(report.backup_bytes), bytes(report.wal_bytes))?;
+    }
+    if let Some(seconds) = report.estimated_s {
+        let tests = report.measured_tests;
+        let plural = if tests == 1 { "test restore" } else { "test restores" };
+        writeln!(out, "  taking   about {} (measured by {tests} {plural})", span(seconds.ceil() as i64))?;
     }
     let near = |near: &NearReport| {
         let time = near.time.map(|time| format!("{} UTC, ", moment(time))).unwrap_or_default();

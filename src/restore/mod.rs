@@ -16,6 +16,7 @@ mod part;
 mod plan;
 mod run;
 mod space;
+pub mod test;
 mod tree;
 pub mod wal_fetch;
 mod wanted;

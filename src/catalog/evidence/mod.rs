@@ -10,7 +10,8 @@ pub use content::{
     SegmentFact, Unread, UnreadReason, WalProof,
 };
 pub use restore::{
-    AssertionResult, RestoreEvidence, RestoreFailure, RestoreOutcome, RestoreStep, RestoreTest, StepTime, fingerprint,
+    AssertionResult, RestoreEvidence, RestoreFailure, RestoreOutcome, RestoreRates, RestoreStep, RestoreTest, StepTime,
+    fingerprint,
 };
 
 /// Evidence at hand; `None` means that nobody looked, and the rules that need it are not run.

@@ -254,6 +254,59 @@ impl RestoreEvidence {
     }
 }
 
+/// How fast restores were on the machines that tested them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RestoreRates {
+    /// Stored bytes fetched and unpacked in a second.
+    pub fetch_bytes_s: f64,
+    /// Bytes of WAL replayed in a second, in the plain.
+    pub replay_bytes_s: f64,
+    /// Seconds that a server takes to start.
+    pub start_s: f64,
+    /// Tests that were measured.
+    pub tests: usize,
+    /// When the last of them was.
+    pub newest: Option<Timestamp>,
+}
+
+impl RestoreRates {
+    /// About how long it takes to restore so many stored bytes and to replay so much WAL, in seconds.
+    pub fn estimate(&self, stored_bytes: u64, wal_bytes: u64) -> f64 {
+        stored_bytes as f64 / self.fetch_bytes_s + self.start_s + wal_bytes as f64 / self.replay_bytes_s
+    }
+}
+
+impl RestoreEvidence {
+    /// The medians of all tests that were measured to their end; `None` if none fetched and replayed anything.
+    pub fn rates(&self) -> Option<RestoreRates> {
+        let rate = |test: &RestoreTest, name| {
+            let step = test.step(name).filter(|step| step.bytes > 0 && step.duration_s > 0.0)?;
+            Some(step.bytes as f64 / step.duration_s)
+        };
+        let measured: Vec<(f64, f64, f64, Option<Timestamp>)> = self
+            .newest_first()
+            .filter(|test| test.rto_s.is_some())
+            .filter_map(|test| {
+                let start = test.step(RestoreStep::Start).map_or(0.0, |step| step.duration_s);
+                Some((rate(test, RestoreStep::Fetch)?, rate(test, RestoreStep::Replay)?, start, test.at))
+            })
+            .collect();
+        Some(RestoreRates {
+            fetch_bytes_s: median(measured.iter().map(|one| one.0))?,
+            replay_bytes_s: median(measured.iter().map(|one| one.1))?,
+            start_s: median(measured.iter().map(|one| one.2))?,
+            tests: measured.len(),
+            newest: measured.first().and_then(|one| one.3),
+        })
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 fn still_holds(archive: &Archive, test: &RestoreTest) -> bool {
     archive.backup(&test.backup).is_some_and(|backup| fingerprint(archive, backup) == test.fingerprint)
 }
@@ -288,3 +341,31 @@ pub fn fingerprint(archive: &Archive, backup: &BaseBackup) -> String {
 
 /// Segments between a backup's start and stop that count; nobody takes longer.
 const WAL_SEGMENTS_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_come_from_what_was_measured() {
+        let test = |fetch_s: f64, replay_s: f64| RestoreTest {
+            outcome: RestoreOutcome::Restored,
+            rto_s: Some(fetch_s + replay_s),
+            steps: vec![
+                StepTime { name: RestoreStep::Fetch, duration_s: fetch_s, bytes: 1000 },
+                StepTime { name: RestoreStep::Start, duration_s: 2.0, bytes: 0 },
+                StepTime { name: RestoreStep::Replay, duration_s: replay_s, bytes: 500 },
+            ],
+            ..RestoreTest::planned("b", "latest")
+        };
+        let mut evidence = RestoreEvidence { tests: vec![test(10.0, 5.0)], remembered: Vec::new() };
+        let rates = evidence.rates().unwrap();
+        assert_eq!(rates.estimate(2000, 1000), 20.0 + 2.0 + 10.0);
+        // One slow run does not decide, and one that was never measured to its end does not count.
+        evidence.remembered = vec![test(1000.0, 500.0), test(10.0, 5.0)];
+        evidence.remembered.push(RestoreTest { rto_s: None, ..test(1.0, 1.0) });
+        assert_eq!(evidence.rates().unwrap().estimate(2000, 1000), 32.0);
+        assert_eq!(evidence.rates().unwrap().tests, 3);
+        assert!(RestoreEvidence::default().rates().is_none());
+    }
+}

@@ -4,6 +4,7 @@ mod draw;
 pub(super) mod headline;
 mod history;
 mod list;
+mod restore;
 mod words;
 
 use std::io::{self, Write};
@@ -123,6 +124,7 @@ fn render_archive(archive: &ArchiveReport, report: &Report, style: &Style, out: 
         writeln!(out)?;
         backups(archive, style, out)?;
     }
+    restore::render(archive, style, out)?;
     findings(archive, report, style, out)?;
     if !archive.notes.is_empty() && !style.quiet {
         writeln!(out)?;

@@ -1,0 +1,163 @@
+//! Every golden backup, restored to `immediate`, to `latest` and to moments between: the rows are those it had.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::golden_support as g;
+use crate::run::{full, is_clean, ledger_is, lsn, major_of, mix, outcome, postgres, restore_test, sql_file, work_dir};
+
+/// What a restore has to yield.
+struct Truth {
+    target: String,
+    timeline: Option<u64>,
+    rows: u64,
+    md5: String,
+}
+
+fn truth(target: String, timeline: Option<u64>, from: &Value) -> Truth {
+    let md5 = from["ledger_md5"].as_str().unwrap().to_owned();
+    Truth { target, timeline, rows: from["ledger_rows"].as_u64().unwrap(), md5 }
+}
+
+/// The targets of one backup with their truths.
+fn truths(expected: &Value, backup: &Value) -> Vec<Truth> {
+    let name = backup["name"].as_str().unwrap();
+    let own = backup["timeline"].as_u64().unwrap();
+    let several = expected["timelines"].as_array().unwrap().len() > 1;
+    let mut truths = vec![truth("immediate".into(), None, backup)];
+    let marks = expected["marks"].as_array().unwrap();
+    // A timeline 2 backup does not reach timeline 3, which is the latest: its own is named.
+    let end = match (several, own) {
+        (true, 2) => Some(2),
+        (true, _) => Some(3),
+        _ => None,
+    };
+    let last = marks.iter().rev().find(|mark| end.is_none_or(|end| mark["timeline"].as_u64() == Some(end))).unwrap();
+    truths.push(truth("latest".into(), end.filter(|_| own == 2), last));
+    let behind = lsn(backup["lsn_after"].as_str().unwrap());
+    let reachable: Vec<&Value> = marks
+        .iter()
+        .filter(|mark| lsn(mark["lsn"].as_str().unwrap()) >= behind && mark["timeline"].as_u64() >= Some(own))
+        .filter(|mark| own != 2 || mark["timeline"].as_u64() == Some(2))
+        .collect();
+    let seed = name.bytes().fold(7, |seed, byte| mix(seed ^ u64::from(byte)));
+    let wanted = if full() { reachable.len() } else { reachable.len().min(3) };
+    let mut left = reachable;
+    for at in 0..wanted {
+        let pick = if full() { 0 } else { (mix(seed + at as u64) % left.len() as u64) as usize };
+        let mark = left.remove(pick);
+        let timeline = several.then(|| mark["timeline"].as_u64().unwrap());
+        truths.push(truth(format!("lsn={}", mark["lsn"].as_str().unwrap()), timeline, mark));
+    }
+    truths
+}
+
+fn check(golden: &Path, name: &str) {
+    let Some(bin) = postgres(major_of(name)) else { return };
+    let expected = g::expected(golden, name);
+    let root = g::root(golden, name);
+    let work = work_dir();
+    let files = tempfile::tempdir().unwrap();
+    let mut number = 0;
+    for backup in expected["backups_made"].as_array().unwrap() {
+        let backup_name = backup["name"].as_str().unwrap();
+        for truth in truths(&expected, backup) {
+            number += 1;
+            let sql = sql_file(files.path(), &format!("{number}.sql"), &ledger_is(truth.rows, &truth.md5));
+            let mut command = restore_test(&root, &bin, work.path());
+            g::with_keys(&mut command, golden, name);
+            command.args(["--pick", backup_name, "--target", &truth.target]).arg("--assert").arg(&sql);
+            if let Some(timeline) = truth.timeline {
+                command.args(["--timeline", &timeline.to_string()]);
+            }
+            // Reading everything once for each archive is enough; it is the same data every time.
+            if number > 1 {
+                command.args(["--no-full-read", "--no-amcheck"]);
+            }
+            let what = format!("{name} {backup_name} {}", truth.target);
+            let (report, test, code) = outcome(&mut command);
+            assert_eq!(test["outcome"], "proven", "{what}: {test:#} {:#}", report["error"]);
+            assert_eq!(code, 0, "{what}: {:#}", report["findings"]);
+            assert_eq!(test["failure"], Value::Null, "{what}");
+            let reached = lsn(test["reached_lsn"].as_str().unwrap());
+            if let Some(target) = truth.target.strip_prefix("lsn=") {
+                assert!(reached >= lsn(target), "{what}: {test:#}");
+            }
+            if truth.target == "latest" {
+                assert_eq!(test["reached_lsn"], test["expected_lsn"], "{what}");
+            }
+            assert!(test["rto_s"].as_f64().unwrap() > 0.0);
+            is_clean(work.path()).unwrap();
+        }
+    }
+}
+
+macro_rules! each {
+    ($($test:ident: $name:literal),* $(,)?) => {$(
+        #[test]
+        fn $test() {
+            let Some(golden) = g::golden() else { return };
+            check(&golden, $name);
+        }
+    )*};
+}
+
+each! {
+    brotli: "walg-brotli-pg15",
+    composers: "walg-composers-pg15",
+    libsodium: "walg-libsodium-pg15",
+    lz4_with_deltas_and_a_tablespace: "walg-lz4-pg15",
+    lzma: "walg-lzma-pg15",
+    lzo: "walg-lzo-pg15",
+    none: "walg-none-pg15",
+    pgp: "walg-pgp-pg15",
+    through_s3: "walg-s3-pg15",
+    timelines: "walg-zstd-pg17-timelines",
+    small_segments: "walg-zstd-pg18-seg1m",
+}
+
+/// wal-e: the end of the archive, on 14.
+#[test]
+fn wale() {
+    let Some(golden) = g::golden() else { return };
+    let Some(bin) = postgres(14) else { return };
+    for (name, _) in g::WALE {
+        let expected = g::expected(&golden, name);
+        let root = g::root(&golden, name);
+        let (work, files) = (work_dir(), tempfile::tempdir().unwrap());
+        let rows = expected["truth"]["rows"].as_u64().unwrap();
+        let sql = sql_file(files.path(), "t.sql", &format!("select count(*) = {rows} and max(id) = {rows} from t;\n"));
+        let mut command = restore_test(&root, &bin, work.path());
+        g::with_keys(&mut command, &golden, name);
+        command.args(["--pick", "oldest", "--target", "latest"]).arg("--assert").arg(&sql);
+        let (report, test, code) = outcome(&mut command);
+        assert_eq!((test["outcome"].as_str(), code), (Some("proven"), 0), "{name}: {test:#} {report:#}");
+        is_clean(work.path()).unwrap();
+    }
+}
+
+/// `latest` follows timeline 3, which a backup of timeline 2 cannot reach: PostgreSQL would not start. Foreseen.
+#[test]
+fn a_timeline_that_cannot_be_reached_is_refused_before_anything_is_fetched() {
+    let Some(golden) = g::golden() else { return };
+    let name = "walg-zstd-pg17-timelines";
+    let root = g::root(&golden, name);
+    let work = work_dir();
+    let backup = "base_00000002000000000000000C";
+    // No PostgreSQL is needed to say so.
+    let mut command = restore_test(&root, Path::new("/"), work.path());
+    let (report, test, code) = outcome(command.args(["--pick", backup, "--target", "latest"]));
+    assert_eq!(code, 1, "{report:#}");
+    assert_eq!((test["outcome"].as_str(), test["failed_at"].as_str()), (Some("failed"), Some("plan")));
+    assert_eq!(test["steps"].as_array().unwrap().len(), 0);
+    assert_eq!(test["failure"]["code"], "RST004");
+    let message = test["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("timeline 3 does not descend from timeline 2"), "{message}");
+    // So are moments before the backup and behind the archive.
+    for target in ["lsn=0/C000010", "lsn=0/F0000000", "time=2020-01-01T00:00:00Z", "time=2031-01-01T00:00:00Z"] {
+        let mut command = restore_test(&root, Path::new("/"), work.path());
+        let (_, test, code) = outcome(command.args(["--pick", backup, "--timeline", "2", "--target", target]));
+        assert_eq!((test["failed_at"].as_str(), code), (Some("plan"), 1), "{target}: {test:#}");
+    }
+}
