@@ -12,3 +12,5 @@ mod files;
 mod hostile;
 #[path = "restore/made.rs"]
 mod made;
+#[path = "restore/wal.rs"]
+mod wal;

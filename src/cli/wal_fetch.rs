@@ -117,10 +117,10 @@ async fn foreground(args: &WalFetchArgs, name: WalFileName, expect: Expect, pref
             Ok(Fetched::Missing) => return 1,
             Ok(Fetched::Delivered { codec, .. }) => {
                 if let (Some(prefetch), WalFileName::Segment(segment)) = (prefetch, name) {
-                    prefetch.remember(codec);
                     if let Some(size) = size(&args.dest) {
                         prefetch.ask(segment, size);
                     }
+                    prefetch.remember(codec);
                     begin_ahead(prefetch);
                 }
                 return 0;

@@ -74,8 +74,10 @@ impl Prefetch {
         let _ = self.write(CODEC, text);
     }
 
-    /// Says what is asked for now; what follows it is wanted next.
+    /// Says what is asked for now; what follows it is wanted next. Makes the directory: nothing else here does, so that
+    /// one that was removed stays away.
     pub fn ask(&self, name: SegmentName, size: SegmentSize) {
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
         let _ = self.write(POSITION, &format!("{name} {}", size.bytes()));
     }
 
@@ -88,7 +90,6 @@ impl Prefetch {
 
     /// Whole or not at all, since another process reads it at any time.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let temporary = self.path(&format!("{name}{MARK}{}-w", std::process::id()));
         std::fs::write(&temporary, text)?;
         std::fs::rename(&temporary, self.path(name))
@@ -177,7 +178,6 @@ impl Prefetch {
     }
 
     fn lock(&self) -> Option<File> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).ok()?;
         let open = File::options().write(true).create(true).truncate(false).mode(0o600).open(self.path(LOCK));
         let lock = open.ok()?;
         lock.try_lock().ok()?;
@@ -296,11 +296,13 @@ mod tests {
         let prefetch = Prefetch::beside(&dir.path().join("RECOVERYXLOG"));
         assert!(prefetch.codec().is_none() && prefetch.position().is_none() && !prefetch.is_running());
         prefetch.remember(CodecKind::None);
+        assert!(!dir.path().join(FOLDER).exists());
+        let name = SegmentName::parse(b"0000000200000000000000FE").unwrap();
+        prefetch.ask(name, SegmentSize::DEFAULT);
+        prefetch.remember(CodecKind::None);
         assert_eq!(prefetch.codec(), Some(CodecKind::None));
         prefetch.remember(CodecKind::Zstd);
         assert_eq!(prefetch.codec(), Some(CodecKind::Zstd));
-        let name = SegmentName::parse(b"0000000200000000000000FE").unwrap();
-        prefetch.ask(name, SegmentSize::DEFAULT);
         let position = prefetch.position().unwrap();
         assert_eq!(position, Position { name, size: SegmentSize::DEFAULT });
         let names: Vec<String> = window(position, 2).iter().map(ToString::to_string).collect();
