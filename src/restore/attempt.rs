@@ -49,8 +49,7 @@ impl Attempt {
         owner: Option<Owner>,
         resume: bool,
     ) -> Result<Attempt, RestoreError> {
-        let io = |verb: &'static str| RestoreError::io(verb, into);
-        DirBuilder::new().recursive(true).mode(0o700).create(into).map_err(io("create"))?;
+        make(into, owner)?;
         let note = Note {
             version: 1,
             backup: plan.backup.clone(),
@@ -61,7 +60,7 @@ impl Attempt {
         let folder = into.join(FOLDER);
         let earlier = check(into, &folder, &note, resume)?;
         for (oid, dir) in tablespaces {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(RestoreError::io("create", dir))?;
+            make(dir, owner)?;
             if earlier.is_none() && !is_empty(dir)? {
                 let dir = dir.display();
                 return Err(RestoreError::Target(format!("{dir}, where tablespace {oid} would go, is not empty")));
@@ -126,6 +125,22 @@ impl Attempt {
         let folder = self.tree.path().to_owned();
         std::fs::remove_dir_all(&folder).map_err(RestoreError::io("remove", &folder))
     }
+}
+
+/// Makes a directory with those above it. All that are new belong to whom the files will: a server has to reach them.
+fn make(dir: &Path, owner: Option<Owner>) -> Result<(), RestoreError> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        DirBuilder::new().mode(0o700).create(dir).map_err(RestoreError::io("create", dir))?;
+        if let Some(owner) = owner {
+            let given = std::os::unix::fs::lchown(dir, Some(owner.uid), Some(owner.gid));
+            given.map_err(RestoreError::io("change the owner of", dir))?;
+        }
+    }
+    if dir.is_dir() {
+        return Ok(());
+    }
+    Err(RestoreError::Target(format!("{}: not a directory", dir.display())))
 }
 
 fn done(step: usize, part: usize) -> String {

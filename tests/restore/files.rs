@@ -134,6 +134,9 @@ fn every_backup(name: &str) {
             let (oid, place) = (space[0].as_str().unwrap(), space[1].as_str().unwrap());
             assert_eq!(fs::read_link(into.join("pg_tblspc").join(oid)).unwrap(), Path::new(place), "{what}");
             assert_eq!(Path::new(place), dir.path().join("data_tblspc").join(oid));
+            // Whoever owns the data directory can get to its tablespaces.
+            let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&path.metadata().unwrap());
+            assert_eq!(owner(&into), owner(&dir.path().join("data_tblspc")), "{what}");
             let map = fs::read_to_string(into.join("tablespace_map")).unwrap();
             assert_eq!(map, format!("{oid} {place}\n"), "{what}");
         }
