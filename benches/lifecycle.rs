@@ -1,16 +1,23 @@
 //! What 50 rules do to a million objects, beside a loop that asks every rule about every object on every day.
 //!
+//! Then the same of one catalogued archive: until when each backup is usable, and the window from step to step.
+//!
 //! `cargo bench --bench lifecycle [-- OBJECTS]`. Both answers are compared on the objects that the loop can do in time.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use walproof::catalog::{Archive, Recovery};
+use walproof::layout::walg::WalGLayout;
+use walproof::layout::{Answer, Layout, Purpose};
+use walproof::model::{ObjectKey, ObjectRow, SegmentName, SegmentNo, SegmentSize, TimelineId};
 use walproof::policy::inventory::BucketObjects;
 use walproof::policy::lifecycle::{
     Action, BucketSettings, Filter, MinimumSize, ObjectFacts, ObjectTable, Provider, Rule, RuleSet, Simulator, Tags,
     When,
 };
+use walproof::policy::outlook::{BucketRules, Outlook, OutlookInput};
 use walproof::policy::plan::read_plan;
 use walproof::policy::verdict::rules_to_json;
 use walproof::policy::{CheckInput, check_plan};
@@ -60,6 +67,7 @@ fn main() {
         each * objects as f64,
         each * objects as f64 / swept.as_secs_f64()
     );
+    catalogued(objects, &rules, start, full);
     let before = rules_to_json(&RuleSet { rules: rules.rules[..25].to_vec(), ..rules.clone() });
     let mut plan = read_plan(rules_to_json(&rules).to_string().as_bytes())
         .expect("rules")
@@ -83,6 +91,121 @@ fn main() {
     );
     assert!(!full || objects > 1_000_000 || swept.as_secs_f64() < 2.0, "a forecast has to take less than 2 s");
     assert!(!full || objects > 1_000_000 || forecast_peak < 300 << 20, "a forecast has to need less than 300 MB");
+}
+
+/// The outlook of one wal-g archive with as many segments, beside the loop for a few of its backups.
+fn catalogued(objects: usize, rules: &RuleSet, start: Timestamp, full: bool) {
+    let clock = Instant::now();
+    let archive = wal_archive(objects, start);
+    let recovery = Recovery::of(&archive);
+    let built = clock.elapsed();
+    let text = rules_to_json(rules).to_string();
+    let bucket = BucketRules::read("rules", text.as_bytes()).expect("rules").remove(0);
+    let before = peak_bytes();
+    let clock = Instant::now();
+    let outlook = Outlook::of(OutlookInput {
+        archive: &archive,
+        recovery: &recovery,
+        bucket: &bucket,
+        root: b"pg/c00/",
+        as_of: start,
+        policy: None,
+        cluster: None,
+        pattern: None,
+        config: None,
+    });
+    let judged = clock.elapsed();
+    println!(
+        "one archive            {} segments and {} backups catalogued in {:.3} s",
+        archive.wal.len(),
+        archive.backups.len(),
+        built.as_secs_f64()
+    );
+    println!(
+        "its outlook            {:.3} s, {} steps, {} MiB more at the peak",
+        judged.as_secs_f64(),
+        outlook.steps.len(),
+        (peak_bytes() - before) >> 20
+    );
+    assert_eq!(outlook.backups.iter().filter(|backup| backup.reaches).count(), archive.backups.len());
+    let clock = Instant::now();
+    let horizon = start + SignedDuration::from_hours(24 * DAYS);
+    let mut asked = 0u32;
+    for (backup, found) in archive.backups.iter().zip(&outlook.backups).step_by((archive.backups.len() / 20).max(1)) {
+        let mut ends: Vec<Timestamp> = Vec::new();
+        let mut ask = |key: Vec<u8>, size: u64, created: Timestamp| {
+            let key = [b"pg/c00/", &key[..]].concat();
+            ends.extend(naive(rules, &ObjectFacts::new(&key, size, created), start));
+            asked += 1;
+        };
+        for object in backup.objects() {
+            ask(object.key.as_bytes().to_vec(), object.size, object.modified);
+        }
+        for row in archive.wal.at(backup.name_segment) {
+            ask(archive.segment_key(row).as_bytes().to_vec(), row.size, row.modified());
+        }
+        let end = found.usable_until.as_ref().map(|end| end.at).filter(|end| *end <= horizon);
+        assert_eq!(end, ends.into_iter().min(), "{}", backup.name);
+    }
+    println!(
+        "naive loop             {:.1} s for its objects, {:.0} times as long",
+        clock.elapsed().as_secs_f64() / f64::from(asked.max(1)) * objects as f64,
+        clock.elapsed().as_secs_f64() / f64::from(asked.max(1)) * objects as f64 / judged.as_secs_f64()
+    );
+    assert!(!full || objects > 1_000_000 || judged.as_secs_f64() < 2.0, "an outlook has to take less than 2 s");
+    assert!(
+        !full || objects > 1_000_000 || peak_bytes() - before < 300 << 20,
+        "an outlook has to need less than 300 MB"
+    );
+}
+
+/// A segment every minute or so and a full backup every thousand.
+fn wal_archive(objects: usize, start: Timestamp) -> Archive {
+    let mut fold = WalGLayout::new(ObjectKey::from(""));
+    let row = |key: String, size: u64, created: Timestamp| ObjectRow {
+        key: ObjectKey::from(key),
+        size,
+        modified: created,
+        etag: None,
+        version: None,
+        class: walproof::model::StorageClass::Standard,
+        checksum: None,
+    };
+    for at in 0..objects as u64 {
+        let created = start + SignedDuration::from_secs((at * 61 % 8_000_000) as i64);
+        let name = SegmentNo(at + 1).name(TimelineId::FIRST, SegmentSize::DEFAULT);
+        fold.push(row(format!("wal_005/{name}.lz4"), 1 << (17 + at % 7), created), 0);
+        if at % 1000 == 0 {
+            let folder = format!("basebackups_005/base_{name}");
+            fold.push(row(format!("{folder}/tar_partitions/part_001.tar.lz4"), 1 << 23, created), 0);
+            fold.push(row(format!("{folder}/tar_partitions/pg_control.tar.lz4"), 1 << 10, created), 0);
+            fold.push(row(format!("{folder}_backup_stop_sentinel.json"), 1 << 10, created), 0);
+        }
+    }
+    loop {
+        let wanted = fold.wanted();
+        if wanted.is_empty() {
+            break;
+        }
+        for one in wanted {
+            let answer = match one.purpose {
+                Purpose::Sentinel => {
+                    let key = one.key.to_string();
+                    let name = SegmentName::parse(&key.as_bytes()[21..45]).expect("a backup's name");
+                    let begin = name.number(SegmentSize::DEFAULT).expect("a number").start(SegmentSize::DEFAULT).0;
+                    let text = format!(
+                        "{{\"LSN\": {}, \"FinishLSN\": {}, \"PgVersion\": 150000, \"FilesMetadataDisabled\": true}}",
+                        begin + 0x28,
+                        begin + 0x100
+                    );
+                    walproof::layout::read(Purpose::Sentinel, &mut text.as_bytes()).map(Answer::Parsed)
+                }
+                _ => Ok(Answer::Unread { why: "not made up".to_owned(), key_missing: false }),
+            };
+            fold.answer(&one, answer.expect("a sentinel"));
+        }
+    }
+    fold.finish()
 }
 
 /// Prefix rules of every kind over twenty clusters, some of them nested, some by size or tag.

@@ -7,6 +7,7 @@ use crate::codec::{self, Limits};
 use crate::layout::walg::WalGLayout;
 use crate::layout::{self, Answer, Layout, ReadProblem, Wanted};
 use crate::model::{Lsn, ObjectKey, ObjectRow, StorageClass, Timestamp};
+use crate::policy::outlook::{BucketRules, Outlook, OutlookInput};
 use crate::report::{self, ArchiveFacts, Format, Report, Style};
 
 /// An archive from bytes: one byte length of a key, the key, two bytes length of its content (little endian), the
@@ -45,7 +46,27 @@ pub fn fuzz_document(bytes: &[u8]) -> Report {
     for moment in [Moment::Lsn(Lsn(3 << 24)), Moment::Lsn(Lsn(u64::MAX)), Moment::Time(as_of)] {
         let _ = reach(&archive, &recovery, moment, None);
     }
-    let (findings, rules) = checks::run(&CheckContext::new(&archive, &recovery, as_of));
+    // Rules of every kind: what expires, moves, and matches nothing.
+    let rules = br#"{"Rules": [
+        {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": "wal_005/"}, "Expiration": {"Days": 3}},
+        {"ID": "b", "Status": "Enabled", "Filter": {"ObjectSizeGreaterThan": 9}, "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]},
+        {"ID": "c", "Status": "Enabled", "Filter": {"Prefix": "wal_005/FF"}, "Expiration": {"Days": 9}}]}"#;
+    let bucket = BucketRules::read("rules", rules).ok().and_then(|mut buckets| buckets.pop());
+    let outlook = bucket.as_ref().map(|bucket| {
+        Outlook::of(OutlookInput {
+            archive: &archive,
+            recovery: &recovery,
+            bucket,
+            root: b"",
+            as_of,
+            policy: None,
+            cluster: None,
+            pattern: None,
+            config: None,
+        })
+    });
+    let outlook = outlook.as_ref();
+    let (findings, rules) = checks::run(&CheckContext { outlook, ..CheckContext::new(&archive, &recovery, as_of) });
     let entry = report::assemble(ArchiveFacts {
         name: "main",
         url: "s3://bucket/main",
@@ -59,6 +80,9 @@ pub fn fuzz_document(bytes: &[u8]) -> Report {
         rules,
         not_checked: Vec::new(),
         error: None,
+        outlook,
+        promises: false,
+        tools: Vec::new(),
     });
     report::finish(as_of, 0.0, as_of, vec![entry])
 }

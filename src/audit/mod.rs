@@ -136,7 +136,10 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
     let stated = target.stated.of(format!("{}/{root}", address.trim_end_matches('/')).trim_end_matches('/'));
     let promises = stated.promises();
     let evidence = Evidence { content: content.as_deref(), restore: restores.as_deref() };
-    let cx = CheckContext { promises, evidence, ..CheckContext::new(&archive, &recovery, ctx.as_of) };
+    let place = [target.storages[0].address.prefix().as_bytes(), archive.root.as_bytes()].concat();
+    let outlook = stated.outlook(&archive, &recovery, &place, ctx.as_of);
+    let outlook = outlook.as_ref();
+    let cx = CheckContext { promises, evidence, outlook, ..CheckContext::new(&archive, &recovery, ctx.as_of) };
     let (mut findings, mut rules) = checks::run(&cx);
     let exceptions = promises.exceptions.unwrap_or(&target.exceptions);
     // Several archives below one cluster's address have names of their own, which exceptions may use, too.
@@ -162,6 +165,9 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
         rules,
         not_checked,
         error,
+        outlook,
+        promises: promises.policy.is_some(),
+        tools: stated.tools(&archive, &recovery, ctx.as_of),
     })
 }
 

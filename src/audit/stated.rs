@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::catalog::{Archive, Recovery};
 use crate::checks::{LivePosition, Promises};
+use crate::model::Timestamp;
 use crate::policy::config::ArchiveAddress;
+use crate::policy::files::FilePattern;
+use crate::policy::outlook::{BucketRules, Outlook, OutlookInput, tool_outlook};
+use crate::policy::retention::Engine;
 use crate::policy::{ClusterConfig, Config, Policy};
+use crate::report::forecast::{ToolReport, tool_report};
 
 /// What the configuration states about the archives below an address.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +23,10 @@ pub struct Stated {
     pub live: Option<LivePosition>,
     /// For layout `files`, where no cluster declares it: what the keys below the address look like.
     pub files_pattern: Option<String>,
+    /// The lifecycle rules of its bucket, where somebody says them.
+    pub bucket: Option<Arc<BucketRules>>,
+    /// Deletions of the backup tool's own to simulate.
+    pub engines: Vec<Engine>,
 }
 
 /// What it states about one of them.
@@ -27,6 +37,9 @@ pub(super) struct Judged {
     policy: Option<Policy>,
     unnamed: Option<String>,
     live: Option<LivePosition>,
+    bucket: Option<Arc<BucketRules>>,
+    pattern: Option<FilePattern>,
+    engines: Vec<Engine>,
 }
 
 impl Stated {
@@ -60,7 +73,20 @@ impl Stated {
             }
             _ => None,
         };
-        Judged { config: self.config.clone(), cluster, policy, unnamed, live: self.live }
+        let pattern =
+            self.files_pattern.as_ref().or(cluster.as_ref().and_then(|cluster| cluster.files_pattern.as_ref()));
+        let pattern = pattern.and_then(|text| FilePattern::parse(text).ok());
+        let bucket = self.bucket.clone();
+        Judged {
+            config: self.config.clone(),
+            cluster,
+            policy,
+            unnamed,
+            live: self.live,
+            bucket,
+            pattern,
+            engines: self.engines.clone(),
+        }
     }
 }
 
@@ -81,6 +107,32 @@ impl Judged {
             unnamed: self.unnamed.as_deref(),
             live: self.live,
         }
+    }
+
+    /// What its bucket's rules do to an archive that begins at `root` in its bucket.
+    pub fn outlook(&self, archive: &Archive, recovery: &Recovery, root: &[u8], as_of: Timestamp) -> Option<Outlook> {
+        let promises = self.promises();
+        Some(Outlook::of(OutlookInput {
+            archive,
+            recovery,
+            bucket: self.bucket.as_deref()?,
+            root,
+            as_of,
+            policy: promises.policy,
+            cluster: promises.cluster,
+            pattern: self.pattern.as_ref(),
+            config: self.config.as_deref(),
+        }))
+    }
+
+    /// What each of the tool's own deletions would do.
+    pub fn tools(&self, archive: &Archive, recovery: &Recovery, as_of: Timestamp) -> Vec<ToolReport> {
+        let newest = recovery.latest_window().and_then(|window| Some(window.to?.at_least));
+        let policy = self.promises().policy;
+        let one = |engine: &Engine| {
+            tool_report(engine.to_string(), tool_outlook(archive, recovery, policy, engine, as_of), newest)
+        };
+        self.engines.iter().map(one).collect()
     }
 
     /// The keys that no rule judged which ran.

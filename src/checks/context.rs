@@ -2,6 +2,7 @@ use crate::catalog::evidence::{ContentEvidence, Evidence};
 use crate::catalog::{Archive, BaseBackup, Obstacle, Recovery, Standing};
 use crate::checks::NotRun;
 use crate::model::{Lsn, SegmentNo, TimelineId, Timestamp};
+use crate::policy::outlook::Outlook;
 use crate::policy::{Exception, Policy};
 
 /// Everything a rule may look at.
@@ -17,6 +18,8 @@ pub struct CheckContext<'a> {
     pub promises: Promises<'a>,
     /// What was learnt by reading content and by restoring.
     pub evidence: Evidence<'a>,
+    /// What its bucket's rules do to it, where they are known.
+    pub outlook: Option<&'a Outlook>,
 }
 
 /// What the configuration says about an archive. Rules that need a promise do not run without one.
@@ -46,13 +49,23 @@ pub struct LivePosition {
 /// Why a rule that needs a promise does not run without one.
 pub const NO_POLICY: &str = "no policy";
 
+/// Why a rule about the bucket's rules does not run without them.
+pub const NO_RULES: &str = "the bucket's rules are not known (--rules FILE)";
+
 /// How long a hole may be due to uploads that overtake each other, in seconds.
 pub const INFLIGHT_GRACE_S: i64 = 15 * 60;
 
 impl<'a> CheckContext<'a> {
     /// An archive about which nothing was promised.
     pub fn new(archive: &'a Archive, recovery: &'a Recovery, as_of: Timestamp) -> Self {
-        CheckContext { archive, recovery, as_of, promises: Promises::default(), evidence: Evidence::default() }
+        CheckContext {
+            archive,
+            recovery,
+            as_of,
+            promises: Promises::default(),
+            evidence: Evidence::default(),
+            outlook: None,
+        }
     }
 
     /// The policy, or why a rule that judges one cannot run.
@@ -68,6 +81,11 @@ impl<'a> CheckContext<'a> {
     /// What content showed, or why the rules that judge it cannot run.
     pub fn content(&self) -> Result<&'a ContentEvidence, NotRun> {
         self.evidence.content.ok_or_else(|| NotRun("content was not read (--verify)".to_owned()))
+    }
+
+    /// What the bucket's rules do, or why a rule about them cannot run.
+    pub fn outlook(&self) -> Result<&'a Outlook, NotRun> {
+        self.outlook.ok_or_else(|| NotRun(NO_RULES.to_owned()))
     }
 
     /// Backups with how they stand.

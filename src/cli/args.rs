@@ -73,6 +73,9 @@ pub struct AuditArgs {
     /// The live server's timeline
     #[arg(long, value_name = "N", value_parser = timeline, requires = "live_lsn")]
     pub live_timeline: Option<TimelineId>,
+    /// Rules of the bucket
+    #[command(flatten)]
+    pub rules: super::rules::RulesArgs,
     /// Common settings
     #[command(flatten)]
     pub common: Common,

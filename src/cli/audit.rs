@@ -15,6 +15,7 @@ use crate::state::State;
 pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     output::check(&args.common.output)?;
     let mut session = Session::new(&args.common)?;
+    session.buckets = args.rules.read()?;
     session.live = args.live_timeline.zip(args.live_lsn).map(|(timeline, lsn)| LivePosition { timeline, lsn });
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
     // What cannot be opened now is said when the run is to be written there.
@@ -44,7 +45,9 @@ pub(super) async fn report_on(session: &Session, names: &[String], state: Option
     let started_at = Timestamp::now();
     let begun = Instant::now();
     let mut archives: Vec<ArchiveReport> = Vec::new();
-    for place in session.places(names)? {
+    let places = session.places(names)?;
+    session.check_rules(&places)?;
+    for place in places {
         match session.open(&place).await {
             Ok(targets) => {
                 for target in targets {

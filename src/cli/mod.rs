@@ -19,6 +19,7 @@ mod restore;
 #[cfg(feature = "restore")]
 mod restore_test;
 mod rule;
+mod rules;
 mod session;
 mod state;
 #[cfg(feature = "restore")]

@@ -13,6 +13,8 @@ use crate::audit::{Options, Stated, Storage, Target};
 use crate::checks::LivePosition;
 use crate::config::{self, Overrides, Place};
 use crate::model::Timestamp;
+use crate::policy::outlook::BucketRules;
+use crate::policy::retention::Engine;
 use crate::run::{Cancel, RunContext, Silent};
 use crate::store::{self, Address, Limits, ListRequest};
 
@@ -26,6 +28,10 @@ pub(super) struct Session {
     pub overrides: Overrides,
     pub required: Vec<String>,
     pub files_pattern: Option<String>,
+    /// Lifecycle rules of buckets, as files say.
+    pub buckets: Vec<BucketRules>,
+    /// Deletions of backup tools to simulate.
+    pub engines: Vec<Engine>,
     /// Where the live server is, as flags say.
     pub live: Option<LivePosition>,
 }
@@ -74,7 +80,19 @@ impl Session {
         }
         let options = Options { connections: usize::from(common.connections) };
         let (required, files_pattern) = (common.require.clone(), access.files_pattern.clone());
-        Ok(Session { ctx, options, limits, config, env, overrides, required, files_pattern, live: None })
+        Ok(Session {
+            ctx,
+            options,
+            limits,
+            config,
+            env,
+            overrides,
+            required,
+            files_pattern,
+            buckets: Vec::new(),
+            engines: Vec::new(),
+            live: None,
+        })
     }
 
     /// What the command line or the configuration names.
@@ -127,6 +145,8 @@ impl Session {
             cluster: place.cluster.clone(),
             live,
             files_pattern: self.files_pattern.clone(),
+            bucket: self.bucket_rules(place)?.map(Arc::new),
+            engines: self.engines.clone(),
         })
     }
 }

@@ -5,6 +5,7 @@ pub mod files;
 mod finding;
 pub mod inventory;
 pub mod lifecycle;
+pub mod outlook;
 pub mod plan;
 pub mod retention;
 pub mod shape;

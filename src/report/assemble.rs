@@ -6,11 +6,13 @@ use crate::catalog::{
 };
 use crate::checks::{Finding, OutcomeKind, RuleOutcome, Severity};
 use crate::model::{SegmentNo, TimelineId, Timestamp};
+use crate::policy::outlook::Outlook;
 
 use super::data::{
     ArchiveReport, BackupReport, BackupSize, GapReport, HoleReport, IncarnationReport, Listing, RecoveryReport, Report,
     Restorable, RunReport, Rungs, SCHEMA, Status, TimelineReport, Tool, WalRungs, WindowReport,
 };
+use super::forecast;
 use super::proof;
 use super::restore;
 
@@ -44,6 +46,12 @@ pub struct ArchiveFacts<'a> {
     pub not_checked: Vec<String>,
     /// Why the audit could not be completed, if it could not.
     pub error: Option<String>,
+    /// What the bucket's rules do, where they are known.
+    pub outlook: Option<&'a Outlook>,
+    /// Whether a policy promises anything.
+    pub promises: bool,
+    /// What the tool's own deletion would do.
+    pub tools: Vec<forecast::ToolReport>,
 }
 
 /// Builds the entry of one archive.
@@ -60,7 +68,13 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         .iter()
         .zip(&recovery.standings)
         .enumerate()
-        .map(|(at, (backup, standing))| backup_report(archive, recovery, evidence, at, backup, standing, as_of))
+        .map(|(at, (backup, standing))| {
+            let mut report = backup_report(archive, recovery, evidence, at, backup, standing, as_of);
+            if standing.is_usable() {
+                (report.usable_until, report.usable_until_reason) = forecast::usable_until(facts.outlook, at);
+            }
+            report
+        })
         .collect();
     ArchiveReport {
         name: facts.name.to_owned(),
@@ -83,7 +97,9 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         backups,
         recovery_window: recovery.latest_window().map(|window| self::window(window, archive)),
         recovery_windows: windows,
-        forecast: Vec::new(),
+        tools: facts.tools,
+        lifecycle: facts.outlook.map(|outlook| forecast::lifecycle(outlook, archive, facts.promises)),
+        forecast: forecast::steps(facts.outlook),
         rules,
         not_checked: facts.not_checked,
         findings,
@@ -127,6 +143,8 @@ pub fn broken_archive(name: &str, url: &str, provider: &str, layout: Option<&str
         backups: Vec::new(),
         recovery_window: None,
         recovery_windows: Vec::new(),
+        lifecycle: None,
+        tools: Vec::new(),
         forecast: Vec::new(),
         rules: Vec::new(),
         not_checked: Vec::new(),

@@ -119,7 +119,13 @@ pub struct ArchiveReport {
     /// All of them.
     #[serde(default)]
     pub recovery_windows: Vec<WindowReport>,
-    /// How the window develops.
+    /// What the bucket's rules are and what follows from them, where they are known.
+    #[serde(default)]
+    pub lifecycle: Option<super::forecast::LifecycleReport>,
+    /// What the backup tool's own deletion would do, where it was asked.
+    #[serde(default)]
+    pub tools: Vec<super::forecast::ToolReport>,
+    /// How the window develops under them, if nothing new is uploaded.
     #[serde(default)]
     pub forecast: Vec<ForecastPoint>,
     /// What became of each rule.
@@ -476,4 +482,7 @@ pub struct ForecastPoint {
     pub window_s: i64,
     /// Usable backups.
     pub backups: u64,
+    /// The oldest moment from which on every later one can then be recovered.
+    #[serde(default)]
+    pub oldest: Option<Timestamp>,
 }

@@ -4,9 +4,10 @@
 
 use std::io::{self, Write};
 
-use super::data::{ArchiveReport, Report, Status};
-use super::text::{Style, clean, headline};
+use super::data::{ArchiveReport, BackupReport, Report, Restorable, Status};
+use super::text::{Style, clean, forecast, headline};
 use crate::checks::{Finding, OutcomeKind, Severity};
+use crate::model::Timestamp;
 
 /// Rows of a table; a comment has a limit and nobody reads more.
 const ROWS_MAX: usize = 50;
@@ -16,13 +17,13 @@ pub(super) fn render(report: &Report, style: &Style, out: &mut dyn Write) -> io:
         if at > 0 {
             writeln!(out)?;
         }
-        render_archive(archive, style, out)?;
+        render_archive(archive, report.as_of, style, out)?;
     }
     writeln!(out)?;
     writeln!(out, "<sub>walproof {}, as of {} UTC</sub>", escape(&report.tool.version), super::moment(report.as_of))
 }
 
-fn render_archive(archive: &ArchiveReport, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn render_archive(archive: &ArchiveReport, as_of: Timestamp, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let mark = match archive.status {
         Status::Ok | Status::Info => "\u{2705}",
         Status::Warning => "\u{26A0}\u{FE0F}",
@@ -31,9 +32,10 @@ fn render_archive(archive: &ArchiveReport, style: &Style, out: &mut dyn Write) -
     };
     writeln!(out, "### {mark} {}: {}", escape(&archive.name), headline::word(archive.status))?;
     writeln!(out)?;
-    for line in headline::of(archive) {
+    for line in headline::of(archive).into_iter().chain(forecast::answer(archive, as_of)) {
         writeln!(out, "{}  ", escape(&line))?;
     }
+    ends(archive, as_of, out)?;
     let (waived, rest): (Vec<&Finding>, Vec<&Finding>) =
         archive.findings.iter().partition(|finding| finding.waived.is_some());
     let (notes, wrong): (Vec<&Finding>, Vec<&Finding>) =
@@ -76,6 +78,21 @@ fn render_archive(archive: &ArchiveReport, style: &Style, out: &mut dyn Write) -
         .collect();
     unseen.extend(archive.not_checked.iter().cloned());
     fold(&format!("{} not checked", unseen.len()), &unseen, out)
+}
+
+/// When each backup ends, where the bucket's rules are known.
+fn ends(archive: &ArchiveReport, as_of: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    if archive.lifecycle.is_none() {
+        return Ok(());
+    }
+    let line = |backup: &BackupReport| {
+        let until = forecast::until(backup, as_of);
+        let why = backup.usable_until_reason.as_deref().map(|why| format!(", {why}")).unwrap_or_default();
+        format!("{}: {until}{why}", backup.name)
+    };
+    let usable = archive.backups.iter().filter(|backup| backup.restorable != Restorable::No);
+    let lines: Vec<String> = usable.map(line).collect();
+    fold(&format!("{} backups with their ends", lines.len()), &lines, out)
 }
 
 fn fold(summary: &str, lines: &[String], out: &mut dyn Write) -> io::Result<()> {

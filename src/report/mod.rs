@@ -2,6 +2,7 @@
 
 mod assemble;
 pub mod data;
+pub mod forecast;
 pub mod history;
 mod json;
 mod junit;
@@ -19,10 +20,11 @@ use std::io::{self, Write};
 
 pub use assemble::{ArchiveFacts, assemble, broken_archive, finish};
 pub use data::Report;
+pub use forecast::only_lifecycle;
 pub use history::HistoryReport;
 pub use nagios::{NagiosState, nagios_failure, nagios_state};
 pub use reach::{NearReport, ReachReport, reach_report, render_reach};
-pub use text::{Style, clean, render_history, render_list};
+pub use text::{Style, clean, render_forecast, render_history, render_list};
 pub use text::{bytes, count, moment, span};
 
 /// An output format.

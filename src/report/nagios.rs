@@ -112,6 +112,12 @@ fn performance(archive: &ArchiveReport, report: &Report, many: bool) -> Vec<Stri
     if let Some(to) = archive.recovery_window.as_ref().and_then(|window| window.to) {
         data.push(format!("{}={}s;;;0", label("lag"), report.as_of.duration_since(to).as_secs().max(0)));
     }
+    if let Some(seconds) = archive.lifecycle.as_ref().and_then(|lifecycle| lifecycle.guaranteed_window_s) {
+        data.push(format!("{}={seconds}s;;;0", label("guaranteed")));
+    }
+    if let Some(first) = archive.lifecycle.as_ref().and_then(|lifecycle| lifecycle.first_promise_broken_at) {
+        data.push(format!("{}={}s;;;0", label("promise_left"), first.duration_since(report.as_of).as_secs().max(0)));
+    }
     let usable = archive.backups.iter().filter(|backup| backup.restorable != Restorable::No).count();
     data.push(format!("{}={usable};;;0", label("backups")));
     let worse = |least: Severity| archive.findings.iter().filter(|f| f.waived.is_none() && f.severity == least).count();

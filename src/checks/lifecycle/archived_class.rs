@@ -1,7 +1,8 @@
 //! Objects that a recovery needs lie in a class that GET cannot read at once.
 //!
 //! **Fires** when parts or files of a backup, or segments of a recovery window, lie in an archive class (Glacier Flexible
-//! Retrieval, Deep Archive, Azure archive).
+//! Retrieval, Deep Archive, Azure archive); and, where the bucket's rules are known, when one of them moves objects there
+//! inside `recovery_window` (without a policy: at any age).
 //!
 //! **Why it matters.** A restore stops with an error at the first such object until somebody has asked the store to
 //! bring it back, which takes hours, up to two days. `restore_command` cannot wait for that.
@@ -77,5 +78,6 @@ fn check(cx: &CheckContext<'_>, out: &mut Vec<Finding>) -> Checked {
             );
         }
     }
-    Ok(())
+    // What rules will do is judged where they are known.
+    if cx.outlook.is_some() { super::told(cx, &RULE, out) } else { Ok(()) }
 }

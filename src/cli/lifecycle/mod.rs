@@ -1,5 +1,6 @@
 //! `walproof lifecycle`: what a bucket's rules do, and what a change of them would do.
 
+mod forecast;
 mod simulate;
 
 use clap::{Args, Subcommand};
@@ -17,6 +18,8 @@ pub struct LifecycleArgs {
 /// The questions.
 #[derive(Debug, Subcommand)]
 pub enum LifecycleCommand {
+    /// When each backup and each day of the recovery window ends under the bucket's rules
+    Forecast(Box<forecast::ForecastArgs>),
     /// What-if without a bucket: objects and rules in, what becomes of each object out
     Simulate(simulate::SimulateArgs),
 }
@@ -24,6 +27,7 @@ pub enum LifecycleCommand {
 /// Runs what was asked.
 pub(super) fn run(args: LifecycleArgs) -> anyhow::Result<Outcome> {
     match args.command {
+        LifecycleCommand::Forecast(args) => super::session::block_on(forecast::run(*args)),
         LifecycleCommand::Simulate(args) => simulate::run(&args),
     }
 }

@@ -159,15 +159,17 @@ impl Engine {
         }
     }
 
-    /// Which backups go only because one more full backup is taken at `taken`: the accident that an extra manual backup
-    /// has under "keep the last N".
+    /// What it would delete if one more full backup were taken at `taken`. `None` without any backup yet.
     ///
     /// # Errors
     /// What the tool itself would refuse.
-    pub fn evicted_by_one_more(&self, backups: &[EngineBackup], taken: Timestamp) -> Result<Vec<usize>, EngineRefusal> {
-        let now = self.run(backups, taken)?;
+    pub fn run_with_one_more(
+        &self,
+        backups: &[EngineBackup],
+        taken: Timestamp,
+    ) -> Result<Option<EngineOutcome>, EngineRefusal> {
+        let Some(newest) = backups.iter().map(|backup| backup.start).max() else { return Ok(None) };
         let mut more = backups.to_vec();
-        let Some(newest) = backups.iter().map(|backup| backup.start).max() else { return Ok(Vec::new()) };
         let next = SegmentName { seg: newest.seg.saturating_add(1), ..newest };
         more.push(EngineBackup {
             name: format!("base_{next}"),
@@ -178,7 +180,17 @@ impl Engine {
             taken,
             permanent: false,
         });
-        let then = self.run(&more, taken)?;
+        self.run(&more, taken).map(Some)
+    }
+
+    /// Which backups go only because one more full backup is taken at `taken`: the accident that an extra manual backup
+    /// has under "keep the last N".
+    ///
+    /// # Errors
+    /// What the tool itself would refuse.
+    pub fn evicted_by_one_more(&self, backups: &[EngineBackup], taken: Timestamp) -> Result<Vec<usize>, EngineRefusal> {
+        let now = self.run(backups, taken)?;
+        let then = self.run_with_one_more(backups, taken)?.unwrap_or_default();
         Ok(then.deleted.into_iter().filter(|at| !now.deleted.contains(at)).collect())
     }
 }

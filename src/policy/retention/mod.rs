@@ -1,6 +1,7 @@
 //! What retention promises keep: calendar slots, the guaranteed window, and the engines that delete.
 
 mod deletes;
+mod engine_text;
 mod engines;
 mod forecast;
 mod slots;

@@ -93,10 +93,15 @@ impl Context<'_> {
         if self.change.rules_sensitive {
             return "(marked as sensitive)".into();
         }
-        let actions: Vec<String> = rule.actions.iter().map(describe_action).collect();
-        let actions = if actions.is_empty() { "nothing".to_owned() } else { actions.join(", ") };
-        format!("{}, {actions}", rule.filter)
+        describe_rule(rule)
     }
+}
+
+/// What a rule matches and does, for people.
+pub(crate) fn describe_rule(rule: &Rule) -> String {
+    let actions: Vec<String> = rule.actions.iter().map(describe_action).collect();
+    let actions = if actions.is_empty() { "nothing".to_owned() } else { actions.join(", ") };
+    format!("{}, {actions}", rule.filter)
 }
 
 fn describe_action(action: &Action) -> String {

@@ -11,12 +11,16 @@ mod lives;
 mod losses;
 mod objects;
 mod scope;
+mod standing;
 mod symbolic;
 mod text;
 mod undo;
 
+pub(crate) use context::describe_rule;
 pub use deletions::{DeletionInput, check_deletions};
 pub use losses::{ObjectLoss, Summary};
+pub use standing::Guaranteed;
+pub(crate) use standing::{Standing, judge_standing};
 pub use undo::rules_to_json;
 
 use serde::Serialize;

@@ -80,11 +80,11 @@ fn guaranteed(cx: &Context<'_>, scope: &Scope, lives: &[Lives], cadence: Option<
     };
     if is < promised && (cx.as_is || is < was) {
         let message = format!(
-            "{}: the guaranteed recovery window {} be {} ({} before), {} promised: base backups live {}, WAL {}, {cadence_text}",
+            "{}: the guaranteed recovery window {} be {}{}, {} promised: base backups live {}, WAL {}, {cadence_text}",
             scope.name(),
             may(deciding.possible),
             days(is),
-            days(was),
+            if cx.as_is { String::new() } else { format!(" ({} before)", days(was)) },
             days(promised),
             days(base.span()),
             days(wal.span()),

@@ -29,7 +29,7 @@ pub fn render_list(report: &Report, style: &Style, out: &mut dyn Write) -> io::R
         }
         if !archive.backups.is_empty() {
             writeln!(out)?;
-            backups(archive, style, out)?;
+            backups(archive, report.as_of, style, out)?;
         }
         if archive.layout.as_deref() == Some(LayoutKind::Files.name()) {
             continue;

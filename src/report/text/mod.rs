@@ -1,6 +1,7 @@
 //! For people: the answer first, then what it rests on, then what to do.
 
 mod draw;
+pub(super) mod forecast;
 pub(super) mod headline;
 mod history;
 mod list;
@@ -9,6 +10,7 @@ mod words;
 
 use std::io::{self, Write};
 
+pub use forecast::render_forecast;
 pub use history::render_history;
 pub use list::render_list;
 pub use words::{bytes, clean, count, moment, span};
@@ -16,6 +18,7 @@ pub use words::{bytes, clean, count, moment, span};
 use super::data::{ArchiveReport, BackupReport, Report, Restorable, Status};
 use crate::catalog::LayoutKind;
 use crate::checks::{Finding, Severity};
+use crate::model::Timestamp;
 use crate::policy::config::exception_block;
 
 /// How the output may look.
@@ -94,7 +97,8 @@ pub(super) fn render(report: &Report, style: &Style, out: &mut dyn Write) -> io:
 fn render_archive(archive: &ArchiveReport, report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", title(archive))?;
     writeln!(out)?;
-    let answer = headline::of(archive);
+    let mut answer = headline::of(archive);
+    answer.extend(forecast::answer(archive, report.as_of));
     let word = headline::word(archive.status);
     let indent = " ".repeat(word.len() + 5);
     for (at, line) in answer.iter().enumerate() {
@@ -122,7 +126,7 @@ fn render_archive(archive: &ArchiveReport, report: &Report, style: &Style, out: 
             }
         }
         writeln!(out)?;
-        backups(archive, style, out)?;
+        backups(archive, report.as_of, style, out)?;
     }
     restore::render(archive, style, out)?;
     findings(archive, report, style, out)?;
@@ -158,10 +162,19 @@ fn title(archive: &ArchiveReport) -> String {
     format!("{}  {}   {}", clean(&archive.name), clean(&archive.url), about.join(", "))
 }
 
-fn backups(archive: &ArchiveReport, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+fn backups(archive: &ArchiveReport, as_of: Timestamp, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let total = archive.backups.len();
     let name_width = archive.backups.iter().map(|backup| clean(&backup.name).chars().count()).max().unwrap_or(6).max(6);
-    writeln!(out, "  {:<name_width$}  kind   taken             {:>9}  {:<9}  reaches to", "backup", "stored", "rung")?;
+    let ends = archive.lifecycle.is_some();
+    let end = |text: &str| if ends { format!("{text:<12}  ") } else { String::new() };
+    writeln!(
+        out,
+        "  {:<name_width$}  kind   taken             {:>9}  {:<9}  {}reaches to",
+        "backup",
+        "stored",
+        "rung",
+        end("usable until")
+    )?;
     for (at, backup) in archive.backups.iter().enumerate() {
         if total > BACKUPS_SHOWN && at == BACKUPS_SHOWN / 2 {
             writeln!(out, "  ... {} more, all in the JSON", total - BACKUPS_SHOWN)?;
@@ -172,12 +185,13 @@ fn backups(archive: &ArchiveReport, style: &Style, out: &mut dyn Write) -> io::R
         let taken = backup.finished_at.map_or_else(|| "unknown".to_owned(), words::minute);
         let rung = backup.rung.map_or("none", |rung| rung.name());
         let line = format!(
-            "  {:<name_width$}  {:<5}  {:<16}  {:>9}  {:<9}  {}",
+            "  {:<name_width$}  {:<5}  {:<16}  {:>9}  {:<9}  {}{}",
             clean(&backup.name),
             backup.kind,
             taken,
             bytes(backup.size.stored),
             rung,
+            end(&forecast::until(backup, as_of)),
             reaches(archive, backup)
         );
         let status = match backup.restorable {
@@ -300,14 +314,23 @@ fn footer(archive: &ArchiveReport, report: &Report) -> String {
 
 fn not_checked(archive: &ArchiveReport) -> Option<String> {
     let mut parts = archive.not_checked.clone();
-    let not_run = archive.rules.iter().filter(|rule| rule.outcome == crate::checks::OutcomeKind::NotRun);
-    for rule in not_run {
-        let why = rule.why.clone().unwrap_or_default();
+    // Many rules wait for the same thing: it is named once.
+    let mut waiting: Vec<(&str, Vec<&str>)> = Vec::new();
+    for rule in archive.rules.iter().filter(|rule| rule.outcome == crate::checks::OutcomeKind::NotRun) {
+        let why = rule.why.as_deref().unwrap_or_default();
         let by_nature = archive.layout.as_deref() == Some(LayoutKind::Files.name()) && why.ends_with("has no WAL");
-        if !why.starts_with("no policy") && why != "no configuration" && !by_nature {
-            parts.push(format!("{}: {why}", rule.code));
+        if why.starts_with("no policy") || why == "no configuration" || by_nature {
+            continue;
+        }
+        match waiting.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, codes)) => codes.push(&rule.code),
+            None => waiting.push((why, vec![&rule.code])),
         }
     }
+    parts.extend(waiting.iter().map(|(why, codes)| match codes.as_slice() {
+        [first, .., last] => format!("{first} .. {last} ({} rules): {why}", codes.len()),
+        codes => format!("{}: {why}", codes.join("")),
+    }));
     if parts.is_empty() {
         return None;
     }
