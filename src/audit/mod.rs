@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod catalogue;
+mod content;
 mod errors;
 mod fuzz;
 mod history;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use catalogue::{Catalogued, Content, Known, catalogue};
+pub use content::{ContentAsked, estimate};
 pub use errors::AuditError;
 #[doc(hidden)]
 pub use fuzz::{fuzz_document, fuzz_one};
@@ -24,8 +26,8 @@ pub use remember::{archive_id, remember, summary};
 pub use restores::{id_of as restore_id, remember_tests, remembered};
 pub use stated::Stated;
 
-use crate::catalog::LayoutKind;
 use crate::catalog::evidence::Evidence;
+use crate::catalog::{Archive, LayoutKind};
 use crate::checks::{self, CheckContext, OutcomeKind};
 use crate::codec::crypto::KeyRing;
 use crate::fetch::Source;
@@ -73,15 +75,16 @@ impl Target {
 
 /// Audits everything below an address: one report entry for each archive found, one with an error where there is none.
 pub async fn audit(target: &Target, options: &Options, ctx: &RunContext) -> Vec<ArchiveReport> {
-    audit_with(target, options, None, ctx).await
+    audit_with(target, options, None, None, ctx).await
 }
 
-/// The same, with what earlier runs remembered of test restores. A state that cannot be read takes nothing away from the
-/// audit: the rules that need it do not run.
+/// The same, with what earlier runs remembered of test restores, and with content as far as that is asked for. A state
+/// that cannot be read takes nothing away from the audit: the rules that need it do not run.
 pub async fn audit_with(
     target: &Target,
     options: &Options,
     state: Option<&State>,
+    asked: Option<&ContentAsked>,
     ctx: &RunContext,
 ) -> Vec<ArchiveReport> {
     let provider = target.storages[0].store.provider();
@@ -90,6 +93,9 @@ pub async fn audit_with(
         Ok(found) => {
             let mut entries = Vec::new();
             for mut found in found {
+                if let Some(asked) = asked {
+                    content::read(target, &mut found, asked, ctx).await;
+                }
                 if let (Some(state), Content::Known(known)) = (state, &mut found.content) {
                     let remembered = remembered(state, &restore_id(target, &found.url), ctx.as_of).await;
                     known.restores = remembered.ok().map(Box::new);
@@ -131,9 +137,7 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
             return entry;
         }
     };
-    let address = target.storages[0].address.to_string();
-    let root = archive.root.to_string();
-    let stated = target.stated.of(format!("{}/{root}", address.trim_end_matches('/')).trim_end_matches('/'));
+    let stated = judged(target, &archive);
     let promises = stated.promises();
     let evidence = Evidence { content: content.as_deref(), restore: restores.as_deref() };
     let place = [target.storages[0].address.prefix().as_bytes(), archive.root.as_bytes()].concat();
@@ -169,6 +173,13 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
         promises: promises.policy.is_some(),
         tools: stated.tools(&archive, &recovery, ctx.as_of),
     })
+}
+
+/// What the configuration states about an archive that was found.
+fn judged(target: &Target, archive: &Archive) -> stated::Judged {
+    let address = target.storages[0].address.to_string();
+    let root = archive.root.to_string();
+    target.stated.of(format!("{}/{root}", address.trim_end_matches('/')).trim_end_matches('/'))
 }
 
 /// Seconds since a moment.

@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// List, judge and report: which moments can be recovered, what is missing, and why
     Audit(AuditArgs),
+    /// Read content: every byte of WAL and backups that decodes and holds, or a sample of it
+    Verify(super::verify::VerifyArgs),
     /// Show backups, WAL, timelines and recovery windows
     List(ListArgs),
     /// Can this moment be recovered: from which backup, along which timelines
@@ -76,6 +78,12 @@ pub struct AuditArgs {
     /// Rules of the bucket
     #[command(flatten)]
     pub rules: super::rules::RulesArgs,
+    /// Read content, too: every byte of WAL and backups, or what the flags below say
+    #[arg(long, help_heading = "Content")]
+    pub verify: bool,
+    /// What to read
+    #[command(flatten)]
+    pub content: super::verify::ContentArgs,
     /// Common settings
     #[command(flatten)]
     pub common: Common,

@@ -1,10 +1,10 @@
 use std::time::Instant;
 
-use super::args::AuditArgs;
+use super::args::{AuditArgs, Common};
 use super::session::Session;
 use super::state::Memory;
 use super::{Outcome, output};
-use crate::audit;
+use crate::audit::{self, ContentAsked};
 use crate::checks::LivePosition;
 use crate::model::Timestamp;
 use crate::report;
@@ -18,14 +18,35 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     session.buckets = args.rules.read()?;
     session.live = args.live_timeline.zip(args.live_lsn).map(|(timeline, lsn)| LivePosition { timeline, lsn });
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
+    if let (false, Some(flag)) = (args.verify, args.content.given()) {
+        anyhow::bail!("{flag} says what content to read: add --verify");
+    }
+    let asked = match args.verify {
+        true => Some(args.content.asked(&args.common, memory.as_ref()).await?),
+        false => None,
+    };
+    if let (true, Some(asked)) = (args.content.estimate, &asked) {
+        return super::verify::estimate(&session, &args.archives, asked, &args.common).await;
+    }
+    finish(&session, &args.archives, asked.as_ref(), memory, &args.common).await
+}
+
+/// Audits, reads content where asked for, writes the report and remembers the run.
+pub(super) async fn finish(
+    session: &Session,
+    names: &[String],
+    asked: Option<&ContentAsked>,
+    memory: Option<Memory>,
+    common: &Common,
+) -> anyhow::Result<Outcome> {
     // What cannot be opened now is said when the run is to be written there.
     let state = match &memory {
         Some(memory) => memory.open().await.ok(),
         None => None,
     };
-    let report = report_on(&session, &args.archives, state.as_ref()).await?;
-    output::write(&report, &args.common.output)?;
-    let outcome = output::exit(&report, &args.common.output);
+    let report = report_with(session, names, state.as_ref(), asked).await?;
+    output::write(&report, &common.output)?;
+    let outcome = output::exit(&report, &common.output);
     if let Some(memory) = memory
         && let Err(error) = memory.keep(&report).await
     {
@@ -42,6 +63,15 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
 
 /// Audits what the names say, one after the other. One archive that cannot be audited never stops the others.
 pub(super) async fn report_on(session: &Session, names: &[String], state: Option<&State>) -> anyhow::Result<Report> {
+    report_with(session, names, state, None).await
+}
+
+async fn report_with(
+    session: &Session,
+    names: &[String],
+    state: Option<&State>,
+    asked: Option<&ContentAsked>,
+) -> anyhow::Result<Report> {
     let started_at = Timestamp::now();
     let begun = Instant::now();
     let mut archives: Vec<ArchiveReport> = Vec::new();
@@ -51,7 +81,7 @@ pub(super) async fn report_on(session: &Session, names: &[String], state: Option
         match session.open(&place).await {
             Ok(targets) => {
                 for target in targets {
-                    archives.extend(audit::audit_with(&target, &session.options, state, &session.ctx).await);
+                    archives.extend(audit::audit_with(&target, &session.options, state, asked, &session.ctx).await);
                 }
             }
             Err(error) => archives.push(not_opened(&place, &error)),

@@ -106,7 +106,7 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         verify: evidence.content.map(|content| proof::block(archive, recovery, content, as_of)),
         restore_tests: evidence.restore.map(|restore| restore.tests.clone()).unwrap_or_default(),
         last_restore: restore::last(archive, evidence.restore, as_of),
-        notes: notes(archive),
+        notes: notes(archive, evidence),
     }
 }
 
@@ -371,7 +371,7 @@ fn window(window: &Window, _archive: &Archive) -> WindowReport {
     }
 }
 
-fn notes(archive: &Archive) -> Vec<String> {
+fn notes(archive: &Archive, evidence: Evidence<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     let newest = archive.backups.iter().filter(|backup| backup.start_lsn.is_known()).max_by_key(|backup| {
         let number = backup.start_segment(archive.segment_size);
@@ -401,6 +401,7 @@ fn notes(archive: &Archive) -> Vec<String> {
             archive.strays.count
         ));
     }
+    notes.extend(evidence.content.iter().flat_map(|content| content.notes.iter().cloned()));
     if let Some(key) = &archive.key_missing {
         notes.push(format!("objects are encrypted and no key was given ({key}): what they hold is unknown"));
     }

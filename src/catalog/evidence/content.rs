@@ -88,6 +88,8 @@ pub enum UnreadReason {
     Class(StorageClass),
     /// It could not be read as things are: a key service that says no, a feature that is not built in.
     Refused,
+    /// It alone is larger than what one run may read.
+    Budget,
     /// It vanished.
     Gone,
     /// The store failed.
@@ -281,6 +283,8 @@ pub struct ContentEvidence {
     pub backups_asked: u64,
     /// Only a part of the archive was to be read: in words.
     pub sample: Option<String>,
+    /// Remarks that are no defects.
+    pub notes: Vec<String>,
 }
 
 impl ContentEvidence {

@@ -104,7 +104,11 @@ fn rungs(archive: &ArchiveReport) -> String {
         },
     );
     let errors = archive.findings.iter().filter(|f| f.waived.is_none() && f.severity >= Severity::Error).count();
-    let listed = if errors == 0 { "judged by listing and metadata" } else { "see the findings below" };
+    let listed = match (errors, archive.verify.is_some()) {
+        (0, false) => "judged by listing and metadata",
+        (0, true) => "judged by listing, metadata and the content that was read",
+        _ => "see the findings below",
+    };
     format!("{content} · {restored} · {listed}")
 }
 

@@ -295,7 +295,15 @@ fn checksums(output: &GetObjectOutput, etag: &Option<String>, version: &Option<S
         (format!("{name}{suffix}"), value.to_owned())
     });
     let named = |name: &str, value: &Option<String>| value.clone().map(|value| (name.to_owned(), value));
-    named("etag", etag).into_iter().chain(named("version", version)).chain(sums).collect()
+    // Decides whether an ETag can be an MD5.
+    let customer = output.sse_customer_algorithm().map(|_| "customer".to_owned());
+    let encryption = output.server_side_encryption().map(|kind| kind.as_str().to_owned()).or(customer);
+    named("etag", etag)
+        .into_iter()
+        .chain(named("version", version))
+        .chain(named("encryption", &encryption))
+        .chain(sums)
+        .collect()
 }
 
 #[cfg(test)]

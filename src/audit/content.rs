@@ -1,0 +1,149 @@
+//! Reading the content of an archive that was found, and working its recovery out again with what that showed.
+
+use std::collections::BTreeSet;
+
+use super::{Catalogued, Content, Known, Target, judged};
+use crate::catalog::Recovery;
+use crate::fetch::Source;
+use crate::model::SegmentName;
+use crate::policy::Sample;
+use crate::policy::config::VerifyPolicy;
+use crate::run::RunContext;
+use crate::state::{ArchiveId, Head, Kind, RunId, State};
+use crate::verify::{self, BackupChoice, Estimate, Ledger, Plan, Request, WalChoice};
+
+/// What is to be read, as flags say; the policy fills in the rest.
+#[derive(Debug, Clone, Default)]
+pub struct ContentAsked {
+    /// Which backups; by default all, or none where only WAL was asked for.
+    pub backups: Option<BackupChoice>,
+    /// Which WAL; by default all, or that of the backups where only these were asked for.
+    pub wal: Option<WalChoice>,
+    /// Only a part.
+    pub sample: Option<Sample>,
+    /// Chooses the sample; by default the moment of the audit.
+    pub seed: Option<u64>,
+    /// Read again what is proven.
+    pub reverify: bool,
+    /// How much of the machine it takes.
+    pub limits: verify::Options,
+    /// Where proofs are remembered.
+    pub state: Option<State>,
+    /// The run that writes them.
+    pub run_id: Option<RunId>,
+}
+
+impl ContentAsked {
+    /// The request, with what the policy says where flags say nothing.
+    fn request(&self, policy: Option<&VerifyPolicy>, ctx: &RunContext) -> Request {
+        let backups = self.backups.clone();
+        let wal = self.wal.clone();
+        let (backups, wal) = match (backups, wal) {
+            (None, None) => (BackupChoice::All, WalChoice::All),
+            (Some(backups), None) => (backups, WalChoice::OfBackups),
+            (None, Some(wal)) => (BackupChoice::None, wal),
+            (Some(backups), Some(wal)) => (backups, wal),
+        };
+        let classes = policy.and_then(|policy| policy.allow_classes.get().cloned());
+        Request {
+            backups,
+            wal,
+            sample: self.sample.or_else(|| policy.and_then(|policy| policy.sample.copied())),
+            budget: policy.and_then(|policy| policy.budget.copied()).map(|budget| budget.0),
+            seed: self.seed.unwrap_or_else(|| u64::try_from(ctx.as_of.as_second()).unwrap_or(0)),
+            reverify: self.reverify,
+            interval: policy.and_then(|policy| policy.interval.copied()).and_then(|interval| interval.seconds()),
+            classes: classes.map(|classes| classes.into_iter().collect::<BTreeSet<_>>()),
+        }
+    }
+
+    fn run_id(&self) -> RunId {
+        self.run_id.unwrap_or_else(RunId::random)
+    }
+}
+
+/// Where an archive that was found lies.
+fn source(target: &Target, known: &Known) -> Source {
+    target.source(known.archive.root.as_bytes())
+}
+
+fn archive_id(target: &Target, found: &Catalogued) -> ArchiveId {
+    ArchiveId::new(&found.url, target.storages[0].store.endpoint().as_deref())
+}
+
+/// What reading would cost.
+///
+/// # Errors
+/// A backup that is not there, or a state that cannot be read.
+pub async fn estimate(
+    target: &Target,
+    found: &Catalogued,
+    asked: &ContentAsked,
+    ctx: &RunContext,
+) -> Result<Estimate, String> {
+    let Content::Known(known) = &found.content else { return Ok(Estimate::default()) };
+    let (plan, _) = plan(target, found, known, asked, ctx).await?;
+    Ok(plan.estimate().clone())
+}
+
+async fn plan(
+    target: &Target,
+    found: &Catalogued,
+    known: &Known,
+    asked: &ContentAsked,
+    ctx: &RunContext,
+) -> Result<(Plan, Ledger), String> {
+    let stated = judged(target, &known.archive);
+    let policy = stated.promises().policy.map(|policy| &policy.verify);
+    let request = asked.request(policy, ctx);
+    let ledger = match &asked.state {
+        Some(state) => {
+            let id = archive_id(target, found);
+            Ledger::read(state, &id, ctx.as_of).await.map_err(|error| format!("reading earlier proofs: {error}"))?
+        }
+        None => Ledger::default(),
+    };
+    let plan = Plan::make(&known.archive, &request, &ledger, ctx.as_of)?;
+    Ok((plan, ledger))
+}
+
+/// Reads content as asked, adds it to what is known of the archive, and remembers what was proven.
+pub(super) async fn read(target: &Target, found: &mut Catalogued, asked: &ContentAsked, ctx: &RunContext) {
+    let Content::Known(known) = &found.content else { return };
+    let (plan, ledger) = match plan(target, found, known, asked, ctx).await {
+        Ok(planned) => planned,
+        Err(error) => {
+            found.error.get_or_insert(error);
+            return;
+        }
+    };
+    let damaged_records =
+        ledger.damaged.first().map(|why| format!("an earlier record of proofs cannot be read: {why}"));
+    let source = source(target, known);
+    let requests = |target: &Target| target.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
+    let before = requests(target);
+    let mut verified = verify::run(&source, &known.archive, plan, &ledger, &asked.limits, ctx).await;
+    verified.content.notes.extend(damaged_records);
+    let mut error = verified.error;
+    if let Some(state) = &asked.state {
+        let id = archive_id(target, found);
+        let head = Head::new(asked.run_id(), found.name.clone(), id, ctx.as_of, Kind::Proofs);
+        let still_there = |name: SegmentName| !known.archive.wal.at(name).is_empty();
+        let written = ledger.write(state, &head, verified.proofs, |proof| still_there(proof.name.0)).await;
+        if let Err(problem) = written {
+            error.get_or_insert(format!("what was proven cannot be remembered: {problem}"));
+        }
+    }
+    found.listing.requests += requests(target) - before;
+    let Content::Known(known) = &mut found.content else { return };
+    for (timeline, proof) in &verified.content.wal {
+        for number in &proof.damaged {
+            known.archive.wal.condemn(*timeline, *number);
+        }
+    }
+    known.recovery = Recovery::with(&known.archive, Some(&verified.content));
+    known.content = Some(Box::new(verified.content));
+    if let Some(error) = error {
+        found.error.get_or_insert(error);
+    }
+}

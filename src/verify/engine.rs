@@ -1,0 +1,426 @@
+//! Runs a plan: objects are asked for ahead, decoded on a few threads, and judged in order.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::ledger::{Ledger, Proofs};
+use super::object::{Seen, StoreSum};
+use super::parts::Backups;
+use super::plan::{Plan, SegmentItem};
+use super::wal::{self, Fold};
+use crate::catalog::Archive;
+use crate::catalog::evidence::{ContentEvidence, Damage, DamageKind, UnreadReason};
+use crate::codec::{CodecErrorKind, EncryptionSeen};
+use crate::fetch::{Problem, Source, Stored};
+use crate::model::{ObjectKey, SegmentSize};
+use crate::run::{ProgressUnit, RunContext};
+use crate::wal::SegmentSummary;
+
+/// Bytes that may come ahead of the decoders, over all objects.
+const AHEAD_BYTES: usize = 32 << 20;
+/// Objects asked for ahead of the decoders.
+const AHEAD_OBJECTS_MAX: usize = 64;
+/// After so many failures of the store in a row nothing more is asked of it.
+const FAILURES_MAX: u32 = 20;
+
+/// How much a run takes of the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Threads that decode.
+    pub jobs: usize,
+    /// Requests in flight.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        Options { jobs, connections: 64 }
+    }
+}
+
+/// What a run showed.
+#[derive(Debug)]
+pub struct Verified {
+    /// For rules and reports.
+    pub content: ContentEvidence,
+    /// For the ledger.
+    pub proofs: Proofs,
+    /// Why it is not complete: the store failed, or it was stopped.
+    pub error: Option<String>,
+}
+
+/// Reads what the plan says. The archive's own defects are in the evidence; a failing store leaves the rest to be read.
+pub async fn run(
+    source: &Source,
+    archive: &Archive,
+    plan: Plan,
+    ledger: &Ledger,
+    options: &Options,
+    ctx: &RunContext,
+) -> Verified {
+    let begun = Instant::now();
+    ctx.progress.step("verifying", ProgressUnit::Bytes, Some(plan.bytes()));
+    let Plan { segments, backups, mut evidence, .. } = plan;
+    let mut engine = Engine {
+        source,
+        archive,
+        ctx,
+        jobs: Arc::new(Semaphore::new(options.jobs.max(1))),
+        ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
+        objects_ahead: options.connections.clamp(1, AHEAD_OBJECTS_MAX).max(options.jobs),
+        judge: Judge::default(),
+    };
+    let (segments, points) = engine.segments(segments, &mut evidence).await;
+    let mut proven = Vec::new();
+    let parts = Backups {
+        source,
+        archive,
+        ctx,
+        jobs: engine.jobs.clone(),
+        at_once: options.jobs,
+        stop: engine.judge.stop.clone(),
+    };
+    // The newest first: that is the one a restore takes.
+    for item in backups.into_iter().rev() {
+        proven.extend(parts.one(item, &mut engine.judge, &mut evidence).await);
+    }
+    engine.judge.settle(archive.segment_size, &mut evidence);
+    ctx.progress.finish();
+    // Restore points that earlier runs met in segments that were not read now.
+    evidence.restore_points.clone_from(&points);
+    for point in ledger.points() {
+        if evidence.restore_points.len() < ContentEvidence::POINTS_MAX && !evidence.restore_points.contains(point) {
+            evidence.restore_points.push(point.clone());
+            evidence.restore_point_count += 1;
+        }
+    }
+    evidence.restore_points.sort_by(|a, b| (a.timeline, a.lsn, &a.name).cmp(&(b.timeline, b.lsn, &b.name)));
+    evidence.totals.duration_s = begun.elapsed().as_secs_f64();
+    let proofs = Proofs { summary: evidence.totals, complete: false, segments, backups: proven, points };
+    Verified { content: evidence, proofs, error: engine.judge.error(ctx) }
+}
+
+struct Engine<'a> {
+    source: &'a Source,
+    archive: &'a Archive,
+    ctx: &'a RunContext,
+    /// Who may decode.
+    jobs: Arc<Semaphore>,
+    /// Bytes that may come ahead.
+    ahead: Arc<Semaphore>,
+    objects_ahead: usize,
+    judge: Judge,
+}
+
+/// One segment's object, read or not.
+type SegmentRead = (SegmentItem, Option<Result<(Seen, SegmentSummary), Problem>>);
+
+impl Engine<'_> {
+    async fn segments(
+        &mut self,
+        items: Vec<SegmentItem>,
+        out: &mut ContentEvidence,
+    ) -> (Vec<super::ledger::SegmentProof>, Vec<crate::catalog::evidence::NamedPoint>) {
+        let mut fold = Fold::new(self.archive, self.ctx.as_of);
+        let reads = {
+            let (source, archive, ctx) = (self.source, self.archive, self.ctx);
+            let (jobs, ahead) = (self.jobs.clone(), self.ahead.clone());
+            let stop = self.judge.stop.clone();
+            items.into_iter().map(move |item| {
+                let (jobs, ahead, stop) = (jobs.clone(), ahead.clone(), stop.clone());
+                async move {
+                    if !item.read {
+                        return (item, None);
+                    }
+                    if ctx.cancel.is_set() || stop.is_set() {
+                        return (item, Some(Err(Problem::Stopped)));
+                    }
+                    let read = read_segment(source, archive, &item, &jobs, &ahead, ctx).await;
+                    (item, Some(read))
+                }
+            })
+        };
+        let mut reads = futures::stream::iter(reads).buffered(self.objects_ahead);
+        while let Some((item, read)) = reads.next().await {
+            self.judge.segment((item, read), &mut fold, out);
+        }
+        drop(reads);
+        fold.finish(out)
+    }
+}
+
+async fn read_segment(
+    source: &Source,
+    archive: &Archive,
+    item: &SegmentItem,
+    jobs: &Arc<Semaphore>,
+    ahead: &Arc<Semaphore>,
+    ctx: &RunContext,
+) -> Result<(Seen, SegmentSummary), Problem> {
+    let mut stored = source.get(item.storage, &item.key, Default::default(), &ctx.cancel).await?;
+    let permit = wait_for_job(&mut stored, jobs, ahead).await;
+    let (source, item, progress) = (source.clone(), item.clone(), ctx.progress.clone());
+    let options = wal::options(archive, &item);
+    let done = tokio::task::spawn_blocking(move || {
+        let read = wal::read(&source, stored, &item, options, &progress);
+        drop(permit);
+        read
+    });
+    done.await.map_err(|panic| Problem::Other(format!("could not be looked at: {panic}")))
+}
+
+/// Waits for a place among the decoders, and takes bytes from the store meanwhile.
+async fn wait_for_job(
+    stored: &mut Stored,
+    jobs: &Arc<Semaphore>,
+    ahead: &Arc<Semaphore>,
+) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    let mut place = std::pin::pin!(jobs.clone().acquire_owned());
+    loop {
+        tokio::select! {
+            biased;
+            permit = &mut place => return permit.ok(),
+            more = stored.reader.fetch_ahead(ahead) => {
+                if !more {
+                    return place.await.ok();
+                }
+            }
+        }
+    }
+}
+
+/// Sorts what reading objects showed, and settles at the end what only all of them together can tell.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    /// Set when nothing more is to be asked of the store.
+    stop: crate::run::Cancel,
+    failures_in_a_row: u32,
+    failures: u64,
+    first_failure: Option<String>,
+    stopped: u64,
+    /// Objects that a key opened.
+    opened_with_key: u64,
+    /// Objects that the keys at hand do not open.
+    wrong_key: Vec<(Damage, u64)>,
+    /// ETags that turned out to be MD5 sums.
+    etags_equal: u64,
+    /// ETags that differ from the MD5 sum.
+    etags_differ: Vec<Damage>,
+}
+
+/// Objects that are settled at the end; further ones are taken for what the first are.
+const UNSETTLED_MAX: usize = 5000;
+
+impl Judge {
+    fn segment(&mut self, (item, read): SegmentRead, fold: &mut Fold<'_>, out: &mut ContentEvidence) {
+        let Some(read) = read else {
+            return if item.known.is_some() { fold.known(item, out) } else { fold.unread(&item, out) };
+        };
+        let of = |kind, message: String| Damage {
+            segment: Some(item.name),
+            harmless: item.partial,
+            ..damage(kind, &item.key, item.storage, message)
+        };
+        let (seen, summary) = match read {
+            Ok(read) => read,
+            Err(problem) => {
+                self.not_read(&problem, &item.key, item.size, out);
+                return fold.unread(&item, out);
+            }
+        };
+        out.totals.wal_bytes += seen.bytes;
+        let mut broken = Vec::new();
+        if let Some(damage) = self.store_sum(&seen, &of, out) {
+            broken.push(damage);
+        }
+        match self.object(seen, &of, item.size, out) {
+            Object::Whole => {}
+            Object::Damaged(damages) => broken.extend(damages),
+            Object::Unread => return fold.unread(&item, out),
+        }
+        out.totals.wal_segments += 1;
+        fold.read(item, summary, broken, out);
+    }
+
+    /// What the store's own checksum says.
+    pub(super) fn store_sum(
+        &mut self,
+        seen: &Seen,
+        of: &dyn Fn(DamageKind, String) -> Damage,
+        out: &mut ContentEvidence,
+    ) -> Option<Damage> {
+        match &seen.store {
+            StoreSum::NotCompared => None,
+            StoreSum::Equal { etag } => {
+                out.totals.store_checksums += 1;
+                self.etags_equal += u64::from(*etag);
+                None
+            }
+            StoreSum::Differs { kind, expected, found, etag } => {
+                let message =
+                    format!("the store holds the {kind} {expected}, the {} bytes read give {found}", seen.bytes);
+                let mut damage = of(DamageKind::StoreChecksum, message);
+                (damage.expected, damage.found) = (Some(expected.clone()), Some(found.clone()));
+                if *etag {
+                    if self.etags_differ.len() < UNSETTLED_MAX {
+                        self.etags_differ.push(damage);
+                    }
+                    return None;
+                }
+                out.totals.store_checksums += 1;
+                Some(damage)
+            }
+        }
+    }
+
+    /// Why an object could not be read to its end, if so.
+    pub(super) fn object(
+        &mut self,
+        seen: Seen,
+        of: &dyn Fn(DamageKind, String) -> Damage,
+        size: u64,
+        out: &mut ContentEvidence,
+    ) -> Object {
+        let Some(problem) = seen.problem else {
+            self.failures_in_a_row = 0;
+            self.opened_with_key += u64::from(!matches!(seen.encryption, None | Some(EncryptionSeen::None)));
+            return Object::Whole;
+        };
+        match problem {
+            Problem::Damaged(error) => {
+                self.failures_in_a_row = 0;
+                self.opened_with_key += u64::from(!matches!(seen.encryption, None | Some(EncryptionSeen::None)));
+                let at = |mut damage: Damage| {
+                    damage.offset = Some(error.at_input_byte);
+                    damage
+                };
+                let codec = at(of(DamageKind::Codec, error.to_string()));
+                match error.kind {
+                    CodecErrorKind::Decrypt | CodecErrorKind::NoFinalTag => {
+                        // It neither authenticates nor, for that, decodes to its end.
+                        let decrypt = at(of(DamageKind::Decrypt, error.to_string()));
+                        Object::Damaged(vec![decrypt, codec])
+                    }
+                    _ => Object::Damaged(vec![codec]),
+                }
+            }
+            Problem::TooLarge(error) if matches!(error.kind, CodecErrorKind::TooLarge(_)) => {
+                Object::Damaged(vec![of(DamageKind::Length, error.to_string())])
+            }
+            Problem::WrongKey(error) => {
+                let mut damage = of(DamageKind::Decrypt, error.to_string());
+                damage.offset = Some(error.at_input_byte);
+                if self.wrong_key.len() < UNSETTLED_MAX {
+                    self.wrong_key.push((damage, size));
+                } else {
+                    out.damages_left_out += 1;
+                }
+                Object::Unread
+            }
+            other => {
+                let damage = of(DamageKind::Codec, String::new());
+                self.not_read(&other, &damage.key, size, out);
+                Object::Unread
+            }
+        }
+    }
+
+    pub(super) fn not_read(&mut self, problem: &Problem, key: &ObjectKey, size: u64, out: &mut ContentEvidence) {
+        let reason = match problem {
+            Problem::Gone => UnreadReason::Gone,
+            Problem::KeyMissing(_) => UnreadReason::KeyMissing,
+            Problem::Refused(_) | Problem::TooLarge(_) => UnreadReason::Refused,
+            Problem::Stopped => UnreadReason::Stopped,
+            _ => UnreadReason::Store,
+        };
+        match reason {
+            UnreadReason::Store => {
+                self.failures += 1;
+                self.failures_in_a_row += 1;
+                self.first_failure.get_or_insert_with(|| format!("{key}: {problem}"));
+                if self.failures_in_a_row >= FAILURES_MAX {
+                    self.stop.set();
+                }
+            }
+            UnreadReason::Stopped => self.stopped += 1,
+            _ => self.failures_in_a_row = 0,
+        }
+        let why = match problem {
+            Problem::Gone => "they vanished after they were listed".to_owned(),
+            Problem::Stopped => "the run was stopped before".to_owned(),
+            // Positions differ from object to object.
+            Problem::KeyMissing(why) | Problem::Refused(why) => {
+                why.split(" (at byte ").next().unwrap_or(why).replace(&key.to_string(), "the object")
+            }
+            Problem::TooLarge(error) => error.message.clone(),
+            other => other.to_string().replace(&key.to_string(), "the object"),
+        };
+        out.not_read(reason, &why, key, size);
+    }
+
+    /// What only all objects together tell: whether the key at hand is the archive's, and what its ETags are.
+    fn settle(&mut self, size: SegmentSize, out: &mut ContentEvidence) {
+        for (damage, bytes) in std::mem::take(&mut self.wrong_key) {
+            if self.opened_with_key == 0 {
+                let why = "no key that was given opens any object of the archive";
+                out.not_read(UnreadReason::KeyMissing, why, &damage.key, bytes);
+                continue;
+            }
+            if let Some(segment) = damage.segment.filter(|_| !damage.harmless)
+                && let Some(number) = segment.number(size)
+            {
+                out.wal.entry(segment.timeline).or_default().damaged.push(number);
+            }
+            let codec = Damage { kind: DamageKind::Codec, ..damage.clone() };
+            out.damage(damage);
+            out.damage(codec);
+        }
+        if self.etags_equal > 0 {
+            out.totals.store_checksums += self.etags_differ.len() as u64;
+            std::mem::take(&mut self.etags_differ).into_iter().for_each(|damage| out.damage(damage));
+        }
+    }
+
+    fn error(&self, ctx: &RunContext) -> Option<String> {
+        if let Some(first) = &self.first_failure {
+            let rest = match self.failures {
+                1 => String::new(),
+                count => format!(" (and {} more objects)", count - 1),
+            };
+            let gave_up = if self.stop.is_set() { "; the rest was not tried" } else { "" };
+            return Some(format!("reading content failed: {first}{rest}{gave_up}"));
+        }
+        (self.stopped > 0 || ctx.cancel.is_set())
+            .then(|| format!("verification was stopped: {} objects were not read", self.stopped))
+    }
+}
+
+/// What became of an object as such.
+pub(super) enum Object {
+    Whole,
+    Damaged(Vec<Damage>),
+    Unread,
+}
+
+/// A damage of an object, to be refined.
+pub(super) fn damage(kind: DamageKind, key: &ObjectKey, storage: u8, message: String) -> Damage {
+    Damage {
+        kind,
+        key: key.clone(),
+        storage,
+        segment: None,
+        backup: None,
+        message,
+        lsn: None,
+        offset: None,
+        count: 1,
+        expected: None,
+        found: None,
+        other: None,
+        harmless: false,
+    }
+}

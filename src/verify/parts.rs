@@ -1,0 +1,225 @@
+//! Base backups: parts are walked side by side, then put together with what the backup's own lists promise.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::backup::{ChainCheck, ChainSeen, Expectation, PartSeen, check_part, conclude};
+use super::engine::{Judge, Object, damage};
+use super::ledger::{BackupProven, IdText};
+use super::object::{self, Seen};
+use super::plan::BackupItem;
+use crate::catalog::evidence::{BackupDefectKind, BackupProof, ContentEvidence, Damage};
+use crate::catalog::{Archive, BaseBackup, LayoutKind, ObjectRef, Part};
+use crate::codec::Limits;
+use crate::fetch::{Problem, Source};
+use crate::layout::ReadProblem;
+use crate::run::{Cancel, RunContext};
+
+/// Remarks on what could not be judged that one run keeps.
+const NOTES_MAX: usize = 50;
+/// Ancestors of one delta that are looked through.
+const ANCESTORS_MAX: usize = 1000;
+
+/// What reading backups needs.
+pub(super) struct Backups<'a> {
+    pub source: &'a Source,
+    pub archive: &'a Archive,
+    pub ctx: &'a RunContext,
+    /// Who may decode.
+    pub jobs: Arc<Semaphore>,
+    /// Parts at a time.
+    pub at_once: usize,
+    /// Set when nothing more is to be asked of the store.
+    pub stop: Cancel,
+}
+
+impl Backups<'_> {
+    /// Reads one backup, or takes over what is known of it. Gives what the ledger remembers.
+    pub async fn one(&self, item: BackupItem, judge: &mut Judge, out: &mut ContentEvidence) -> Option<BackupProven> {
+        let backup = &self.archive.backups[item.at];
+        let place = (backup.name.clone(), backup.storage);
+        let parts_total = backup.parts.len() as u64;
+        if !item.read {
+            let known = item.known.filter(|known| known.intact && !known.damaged)?;
+            let bytes = backup.parts.iter().map(|part| part.object.size).sum();
+            let proof = BackupProof {
+                parts: parts_total,
+                parts_total,
+                bytes,
+                oldest: Some(known.at),
+                intact: Some(known.at),
+                valid: Some(known.at).filter(|_| known.valid),
+            };
+            out.backups.insert(place, proof);
+            return None;
+        }
+        let damages_before = out.damages.len() as u64 + out.damages_left_out;
+        let expectation = Arc::new(self.expectation(backup, judge, out).await);
+        let (seen, mut proof) = self.parts(backup, &expectation, judge, out).await;
+        proof.parts_total = parts_total;
+        let mut damaged = out.damages.len() as u64 + out.damages_left_out > damages_before;
+        let whole = proof.parts == parts_total && !damaged;
+        if self.archive.layout == LayoutKind::Files {
+            proof.intact = Some(self.ctx.as_of).filter(|_| whole);
+        } else if !seen.is_empty() {
+            let chain = self.chain(backup, &expectation).await;
+            let conclusion = conclude(backup, &expectation, &seen, chain.as_ref());
+            let structural = |kind| matches!(kind, BackupDefectKind::TarDamaged | BackupDefectKind::FileMissing);
+            let intact = whole && conclusion.complete && !conclusion.defects.iter().any(|d| structural(d.kind));
+            proof.intact = Some(self.ctx.as_of).filter(|_| intact);
+            proof.valid = proof.intact.filter(|_| !conclusion.is_damaged());
+            damaged |= conclusion.is_damaged();
+            // Where a part could not be read, what it should hold is not missing.
+            for why in &conclusion.not_checked {
+                if out.notes.len() < NOTES_MAX {
+                    out.notes.push(format!("{}: not checked: {why}", backup.name));
+                }
+            }
+            out.backup_defects.extend(conclusion.defects);
+        }
+        let (intact, valid) = (proof.intact.is_some(), proof.valid.is_some());
+        out.backups.insert(place, proof);
+        (intact || damaged).then(|| BackupProven {
+            name: backup.name.clone(),
+            id: IdText(item.id),
+            at: self.ctx.as_of,
+            intact,
+            valid,
+            damaged,
+        })
+    }
+
+    /// What the backup's own lists promise. A list that cannot be read is a note: the audit tells of it.
+    async fn expectation(&self, backup: &BaseBackup, judge: &mut Judge, out: &mut ContentEvidence) -> Expectation {
+        let mut expectation = Expectation::new(backup);
+        let Some(object) = backup.files_metadata.object() else { return expectation };
+        match self.files(object, expectation.clone()).await {
+            Ok(Ok(read)) => expectation = read,
+            Ok(Err(why)) if out.notes.len() < NOTES_MAX => {
+                out.notes.push(format!("{}: its list of files {why}: members are not compared with it", backup.name));
+            }
+            Ok(Err(_)) => {}
+            Err(problem) => judge.not_read(&problem, &object.key, object.size, out),
+        }
+        expectation
+    }
+
+    async fn files(&self, object: &ObjectRef, into: Expectation) -> Result<Result<Expectation, String>, Problem> {
+        let mut stored = self.source.get_object(object, &self.ctx.cancel).await?;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut expectation = into;
+            match expectation.read_files(&mut stored.reader) {
+                Ok(()) => Ok(Ok(expectation)),
+                Err(ReadProblem::Content(why)) => Ok(Err(why)),
+                Err(ReadProblem::Io(error)) => Err(Problem::of_io(&error)),
+            }
+        });
+        read.await.unwrap_or_else(|panic| Err(Problem::Other(format!("could not be parsed: {panic}"))))
+    }
+
+    async fn parts(
+        &self,
+        backup: &BaseBackup,
+        expectation: &Arc<Expectation>,
+        judge: &mut Judge,
+        out: &mut ContentEvidence,
+    ) -> (Vec<PartSeen>, BackupProof) {
+        let is_tar = self.archive.layout != LayoutKind::Files;
+        let reads = backup.parts.iter().map(|part| async move {
+            if self.ctx.cancel.is_set() || self.stop.is_set() {
+                return (part, Err(Problem::Stopped));
+            }
+            (part, self.part(part, expectation.clone(), is_tar).await)
+        });
+        let reads: Vec<_> = reads.collect();
+        let mut reads = futures::stream::iter(reads).buffered(self.at_once.max(1));
+        let (mut walked, mut proof) = (Vec::new(), BackupProof::default());
+        while let Some((part, read)) = reads.next().await {
+            let of = |kind, message: String| Damage {
+                backup: Some(backup.name.clone()),
+                ..damage(kind, &part.object.key, part.object.storage, message)
+            };
+            let (seen, content) = match read {
+                Ok(read) => read,
+                Err(problem) => {
+                    judge.not_read(&problem, &part.object.key, part.object.size, out);
+                    continue;
+                }
+            };
+            out.totals.backup_bytes += seen.bytes;
+            let mut broken: Vec<Damage> = judge.store_sum(&seen, &of, out).into_iter().collect();
+            match judge.object(seen, &of, part.object.size, out) {
+                Object::Whole => {}
+                Object::Damaged(damages) => broken.extend(damages),
+                Object::Unread => continue,
+            }
+            out.totals.backup_files += 1;
+            if broken.is_empty() {
+                proof.parts += 1;
+                proof.bytes += part.object.size;
+                proof.oldest = Some(self.ctx.as_of);
+            }
+            broken.into_iter().for_each(|damage| out.damage(damage));
+            walked.extend(content);
+        }
+        (walked, proof)
+    }
+
+    async fn part(
+        &self,
+        part: &Part,
+        expectation: Arc<Expectation>,
+        is_tar: bool,
+    ) -> Result<(Seen, Option<PartSeen>), Problem> {
+        let permit = self.jobs.clone().acquire_owned().await.ok();
+        let stored = self.source.get_object(&part.object, &self.ctx.cancel).await?;
+        let (source, name, codec) = (self.source.clone(), part.name.clone(), part.codec);
+        let (progress, cancel) = (self.ctx.progress.clone(), self.ctx.cancel.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let mut walked = None;
+            let mut take = |reader: &mut dyn Read| -> io::Result<()> {
+                if is_tar {
+                    walked = Some(check_part(&name, reader, &expectation, &cancel)?);
+                }
+                // What follows a tar has to decode as well.
+                io::copy(reader, &mut io::sink()).map(drop)
+            };
+            let seen = object::read(&source, stored, codec, &Limits::default(), &progress, &mut take);
+            drop(permit);
+            (seen, walked)
+        });
+        done.await.map_err(|panic| Problem::Other(format!("could not be looked at: {panic}")))
+    }
+
+    /// Looks for the files that a delta left out in its ancestors.
+    async fn chain(&self, backup: &BaseBackup, expectation: &Expectation) -> Option<ChainSeen> {
+        backup.kind.parent()?;
+        let mut check = ChainCheck::new(expectation);
+        let mut child = backup;
+        for _ in 0..ANCESTORS_MAX {
+            if check.is_done() {
+                break;
+            }
+            let Some(name) = child.kind.parent() else { break };
+            let same = |other: &&BaseBackup| other.name == name && other.storage == backup.storage;
+            let Some(ancestor) = self.archive.backups.iter().find(same) else {
+                check.stop(&format!("{name} is not in the archive"));
+                break;
+            };
+            let mut listed = Expectation::new(ancestor);
+            if let Some(object) = ancestor.files_metadata.object() {
+                match self.files(object, listed.clone()).await {
+                    Ok(Ok(read)) => listed = read,
+                    Ok(Err(why)) => check.stop(&format!("the list of files of {name} {why}")),
+                    Err(problem) => check.stop(&format!("the list of files of {name}: {problem}")),
+                }
+            }
+            check.step(name, &listed);
+            child = ancestor;
+        }
+        Some(check.finish())
+    }
+}
