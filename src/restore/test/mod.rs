@@ -4,6 +4,7 @@
 //! right major replays WAL that walproof hands to it (`serve`, `ask`, `pull`), with settings that harm nobody
 //! (`settings`); where it arrived (`replay`, `log`) is compared with where the archive ends (`end`).
 
+mod around;
 mod ask;
 mod choose;
 mod end;

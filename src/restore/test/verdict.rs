@@ -30,7 +30,8 @@ pub enum Ruling {
 }
 
 /// Last words that are about the machine and not about the archive.
-const MACHINE_WORDS: [&str; 12] = [
+const MACHINE_WORDS: [&str; 13] = [
+    "Permission denied",
     "resource manager with ID",
     "custom resource manager",
     "could not load library",
