@@ -18,6 +18,7 @@ mod brotli;
 mod bzip2;
 pub mod checksum;
 pub mod crypto;
+pub mod dump;
 mod error;
 mod frames;
 mod gzip;

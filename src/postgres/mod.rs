@@ -25,7 +25,7 @@ mod user;
 pub use error::{PostgresError, Result};
 pub use locate::{Installation, Origin, PgVersion, choose, installations};
 pub use log::{LogFollower, log_tail};
-pub use program::{Ended, command_literal, run};
+pub use program::{Ended, command_literal, run, run_to_end};
 pub use sandbox::{Sandbox, sweep};
 pub use server::{ClusterOptions, Server, ServerOptions, StopMode, create_cluster};
 pub use user::Identity;

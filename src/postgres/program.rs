@@ -27,13 +27,34 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Runs a program to its end: no input, bounded output. It and all that it started are killed at the limit and when
-/// the run is cancelled.
+/// Runs a program, which has to succeed: see [`run_to_end`].
 ///
 /// # Errors
-/// `Program` if it ends with another status than 0 or cannot be started, `TimedOut`, `Cancelled`.
-pub async fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ended> {
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+/// As [`run_to_end`], and `Program` if it ends with another status than 0.
+pub async fn run(command: Command, limit: Duration, cancel: &Cancel) -> Result<Ended> {
+    let program = name(&command);
+    let ended = run_to_end(command, limit, cancel).await?;
+    if !ended.status.success() {
+        let output = if ended.stderr.trim().is_empty() { &ended.stdout } else { &ended.stderr };
+        let output = output.trim();
+        let start = output.char_indices().rev().nth(1999).map_or(0, |(at, _)| at);
+        let (status, output) = (ended.status.to_string(), output[start..].to_owned());
+        return Err(PostgresError::Program { program, status, output });
+    }
+    Ok(ended)
+}
+
+fn name(command: &Command) -> String {
+    Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Runs a program to its end, whatever that is: no input, bounded output. It and all that it started are killed at the
+/// limit and when the run is cancelled.
+///
+/// # Errors
+/// `Program` if it cannot be started, `TimedOut`, `Cancelled`.
+pub async fn run_to_end(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ended> {
+    let program = name(&command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let failed = |status: String, output: String| PostgresError::Program { program: program.clone(), status, output };
     let mut child = tokio::process::Command::from(command)
@@ -58,12 +79,6 @@ pub async fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Resu
         () = tokio::time::sleep(limit) => return Err(PostgresError::TimedOut { what: program.clone(), limit }),
     };
     group.gone();
-    if !ended.status.success() {
-        let output = if ended.stderr.trim().is_empty() { &ended.stdout } else { &ended.stderr };
-        let output = output.trim();
-        let start = output.char_indices().rev().nth(1999).map_or(0, |(at, _)| at);
-        return Err(failed(ended.status.to_string(), output[start..].to_owned()));
-    }
     Ok(ended)
 }
 

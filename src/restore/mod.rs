@@ -9,6 +9,7 @@
 mod ahead;
 pub mod assert;
 mod attempt;
+pub mod dump;
 mod error;
 mod finish;
 mod increment;

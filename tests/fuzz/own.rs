@@ -144,6 +144,8 @@ pub fn add(corpus: &mut Corpus) {
         }
     }
     corpus.add("tar", tarball());
+    corpus.add("dump", custom_dump());
+    corpus.add("dump", PLAIN_DUMP.as_bytes().to_vec());
     corpus.add("wal", wal_page());
     corpus.add("page", vec![0; 8192 * 2]);
     let rows = "\"b\",\"k%20\",\"12\",\"2026-11-01T02:10:00.000Z\"\n".repeat(3);
@@ -174,6 +176,28 @@ pub fn frames(objects: &[(String, Vec<u8>)]) -> Vec<u8> {
         out.extend(u16::try_from(content.len()).unwrap().to_le_bytes());
         out.extend(content);
     }
+    out
+}
+
+const PLAIN_DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.18\n\n\
+ SET client_encoding = 'UTF8';\n\n--\n-- PostgreSQL database dump complete\n--\n";
+
+/// One table with one chunk of data, as `pg_dump -Fc` of PostgreSQL 15 writes it.
+fn custom_dump() -> Vec<u8> {
+    let int = |value: i32| [&[u8::from(value < 0)][..], &value.unsigned_abs().to_le_bytes()].concat();
+    let text = |text: &str| [int(text.len() as i32), text.as_bytes().to_vec()].concat();
+    let mut out = b"PGDMP\x01\x0e\x00\x04\x08\x01".to_vec();
+    (0..8).for_each(|_| out.extend(int(1)));
+    ["shop", "15.18", "15.18"].iter().for_each(|one| out.extend(text(one)));
+    [int(1), int(7), int(1)].into_iter().for_each(|one| out.extend(one));
+    ["1259", "16384", "t", "TABLE DATA"].iter().for_each(|one| out.extend(text(one)));
+    out.extend(int(3));
+    ["", "", "COPY t FROM stdin;", "public", "", "heap", "app", "false", "5"]
+        .iter()
+        .for_each(|one| out.extend(text(one)));
+    out.extend(int(-1));
+    out.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    out.extend([int(7), text("rows"), int(0)].concat());
     out
 }
 

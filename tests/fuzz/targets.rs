@@ -49,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     Target { held_max: 40 << 20, ..target("codec", "codec/mod.rs", codec) },
     Target { held_max: 40 << 20, ..target("codec_open", "codec/mod.rs", codec_open) },
     Target { mend: Some(mend_tar), ..target("tar", "codec/tarball/mod.rs", walproof::codec::tarball::fuzz_one) },
+    target("dump", "codec/dump/mod.rs", walproof::codec::dump::fuzz_one),
     Target { mend: Some(mend_wal), ..target("wal", "wal/mod.rs", walproof::wal::fuzz_one) },
     Target { mend: Some(mend_control), ..target("wal_files", "wal/mod.rs", walproof::wal::fuzz_one) },
     target("page", "page/mod.rs", walproof::page::fuzz_one),
