@@ -2,16 +2,15 @@
 #![cfg(feature = "restore")]
 #![allow(clippy::disallowed_methods)]
 
+#[path = "assertions/dumps.rs"]
+mod dumps;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use walproof::catalog::ObjectRef;
-use walproof::catalog::evidence::{RestoreOutcome, RestoreStep, RestoreTest};
-use walproof::fetch::{Source, Storage};
-use walproof::model::{CodecKind, ObjectId, ObjectKey, StorageClass};
 use walproof::policy::config::{Assertion, AssertionCheck, CHECKSUM_QUERY, Expect};
 use walproof::policy::{Percent, Sample, Span};
 use walproof::postgres::{
@@ -19,9 +18,7 @@ use walproof::postgres::{
     installations,
 };
 use walproof::restore::assert::{Asked, Assessment, Options, Outcome, Then, run};
-use walproof::restore::dump;
 use walproof::run::{Cancel, RunContext};
-use walproof::store::{Address, Limits, StoreOptions, open};
 
 const PAGE: u64 = 8192;
 
@@ -499,140 +496,4 @@ async fn damage_without_checksums_is_found() {
     assert_eq!(of(&got, "amcheck of indexes").ok, Some(false));
     // The server lives on, and so does everything that was sound.
     assert_eq!(one(&server, "postgres", "select count(*) from long").await, "10");
-}
-
-/// Dumps of every kind, as PostgreSQL's own programs write them.
-struct Dumps {
-    dir: tempfile::TempDir,
-    source: Source,
-}
-
-impl Dumps {
-    async fn write(cluster: &Cluster, server: &Server) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let run = |program: &str, arguments: &[&str]| {
-            let mut command = std::process::Command::new(cluster.installation.program(program));
-            command.args(["-h", server.socket_dir().to_str().unwrap(), "-p", &server.port().to_string()]);
-            let output = command.args(["-U", "postgres"]).args(arguments).output().unwrap();
-            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-            output.stdout
-        };
-        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
-        write("shop.dump", &run("pg_dump", &["-Fc", "shop"]));
-        write("shop.tar", &run("pg_dump", &["-Ft", "shop"]));
-        let plain = run("pg_dump", &["shop"]);
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(&plain).unwrap();
-        write("shop.sql.gz", &packed.finish().unwrap());
-        write("shop.sql", &plain);
-        write("all.sql", &run("pg_dumpall", &[]));
-        let folder = dir.path().join("folder");
-        run("pg_dump", &["-Fd", "-f", folder.to_str().unwrap(), "shop"]);
-        let mut tar = tar::Builder::new(Vec::new());
-        tar.append_dir_all("backup/shop", &folder).unwrap();
-        write("shop-dir.tar.zst", &zstd::encode_all(tar.into_inner().unwrap().as_slice(), 1).unwrap());
-        let address = Address::Directory(dir.path().to_owned());
-        let opened = open(&address, &StoreOptions::default(), Limits::new(4), Cancel::default()).await.unwrap();
-        let storage = Storage { store: opened, address };
-        let source = Source { storages: vec![storage], root: ObjectKey::new(&b""[..]), keys: Default::default() };
-        Dumps { dir, source }
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.dir.path().join(name)).unwrap()
-    }
-
-    async fn test(&self, cluster: &Cluster, name: &str, codec: CodecKind, expect: &str) -> RestoreTest {
-        let sandbox = Sandbox::create(Some(cluster.base.path()), cluster.sandbox.identity().clone()).unwrap();
-        let check = AssertionCheck::Sql { sql: "select count(*) from orders".into(), expect: Expect::parse(expect) };
-        let asked = Asked { assertions: vec![assertion("orders", None, check)], ..Asked::default() };
-        let installations = [cluster.installation.clone()];
-        let options = dump::Options {
-            installations: &installations,
-            asked: &asked,
-            assert: Options::default(),
-            bytes_max: 1 << 30,
-            time_limit: Duration::from_secs(120),
-        };
-        let object = ObjectRef {
-            key: ObjectKey::new(name.as_bytes()),
-            size: std::fs::metadata(self.dir.path().join(name)).unwrap().len(),
-            modified: "2026-11-28T00:00:00Z".parse().unwrap(),
-            class: StorageClass::Standard,
-            id: ObjectId::digest(&[name.as_bytes()]),
-            storage: 0,
-        };
-        let request = dump::Request { backup: name, source: &self.source, object: &object, codec };
-        let (test, _) = dump::test(&request, &sandbox, &options, &ctx()).await.unwrap();
-        let root = sandbox.root().to_owned();
-        drop(sandbox);
-        assert!(!root.exists(), "the sandbox stays");
-        test
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dumps_are_loaded_and_asserted() {
-    let Some(cluster) = Cluster::new(true).await else { return };
-    let server = cluster.start().await;
-    sql(&server, "postgres", "create role app; create role reader").await;
-    sql(&server, "postgres", "create database shop owner app").await;
-    sql(
-        &server,
-        "shop",
-        "create table orders (id int primary key, note text); alter table orders owner to app; grant select on orders to reader;
-         insert into orders select i, md5(i::text) || md5((i + 1)::text) from generate_series(1, 5000) i;
-         select lo_from_bytea(0, 'a large object')",
-    )
-    .await;
-    let dumps = Dumps::write(&cluster, &server).await;
-    server.stop(StopMode::Immediate, Duration::from_secs(30)).await.unwrap();
-
-    for (name, codec) in [
-        ("shop.dump", CodecKind::None),
-        ("shop.tar", CodecKind::None),
-        ("shop.sql.gz", CodecKind::Gzip),
-        ("shop-dir.tar.zst", CodecKind::Zstd),
-        ("all.sql", CodecKind::None),
-    ] {
-        let test = dumps.test(&cluster, name, codec, "5000").await;
-        assert_eq!(test.outcome, RestoreOutcome::Proven, "{name}: {test:?}");
-        assert_eq!(test.pg_version.as_deref(), Some(cluster.installation.version.text.as_str()));
-        assert!(
-            test.step(RestoreStep::Unpack).unwrap().bytes > 100_000 && test.rto_s.unwrap() > 0.0,
-            "{name}: {test:?}"
-        );
-    }
-
-    // The data is there, and is not what it should be.
-    let test = dumps.test(&cluster, "shop.dump", CodecKind::None, "> 5000").await;
-    assert_eq!((test.outcome, test.failed_at), (RestoreOutcome::Failed, Some(RestoreStep::Assert)), "{test:?}");
-
-    // Cut, at every kind: never loaded.
-    for name in ["shop.dump", "shop.tar", "shop.sql", "all.sql"] {
-        let bytes = dumps.bytes(name);
-        for part in [3, 60, 99] {
-            std::fs::write(dumps.dir.path().join("cut"), &bytes[..bytes.len() * part / 100]).unwrap();
-            let test = dumps.test(&cluster, "cut", CodecKind::None, "5000").await;
-            assert_eq!(
-                (test.outcome, test.failed_at),
-                (RestoreOutcome::Failed, Some(RestoreStep::Fetch)),
-                "{name} {part}"
-            );
-            assert_eq!(test.failure.unwrap().code, "RST001");
-        }
-    }
-    // Whole by its structure, and its data does not decompress.
-    let mut bytes = dumps.bytes("shop.dump");
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0x5A);
-    std::fs::write(dumps.dir.path().join("broken"), &bytes).unwrap();
-    let test = dumps.test(&cluster, "broken", CodecKind::None, "5000").await;
-    assert_eq!((test.outcome, test.failed_at), (RestoreOutcome::Failed, Some(RestoreStep::Unpack)), "{test:?}");
-    assert!(test.failure.unwrap().message.contains("uncompress"));
-    // Something else says nothing.
-    std::fs::write(dumps.dir.path().join("other"), "create table t ();").unwrap();
-    let test = dumps.test(&cluster, "other", CodecKind::None, "5000").await;
-    assert_eq!(test.outcome, RestoreOutcome::NotRun);
-    assert!(test.why.unwrap().contains("other: not a dump"));
 }

@@ -14,6 +14,8 @@ pub(super) enum Verdict {
     Damaged(String),
     /// Something else is, so nothing is known about the dump.
     NotRun(String),
+    /// A limit of the user's.
+    Limit(String),
 }
 
 /// Expected where roles and tablespaces are left out, and with programs of another minor: nothing is lost.

@@ -115,6 +115,7 @@ fn of_problem(key: &str, problem: &Problem) -> Verdict {
     let text = format!("{key}: {}", words(problem));
     match problem {
         Problem::Damaged(_) | Problem::WrongKey(_) | Problem::Gone => Verdict::Damaged(text),
+        Problem::TooLarge(_) => Verdict::Limit(text),
         _ => Verdict::NotRun(text),
     }
 }

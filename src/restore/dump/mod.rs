@@ -54,7 +54,16 @@ pub struct Options<'a> {
     pub time_limit: Duration,
 }
 
-/// Fetches a dump, loads it and asserts. The outcome carries the row counts for the next run.
+/// What came of it.
+#[derive(Debug)]
+pub struct Proof {
+    /// The test, with the row counts for the next run.
+    pub test: RestoreTest,
+    /// Why it says nothing about the dump, unless a limit of the user's is why.
+    pub trouble: Option<String>,
+}
+
+/// Fetches a dump, loads it and asserts.
 ///
 /// # Errors
 /// `Cancelled` only; everything else is an outcome of the test.
@@ -63,10 +72,11 @@ pub async fn test(
     sandbox: &Sandbox,
     options: &Options<'_>,
     ctx: &RunContext,
-) -> Result<(RestoreTest, assert::Assessment), PostgresError> {
+) -> Result<Proof, PostgresError> {
     let mut test = RestoreTest::planned(request.backup, TARGET);
     test.seed = ctx.seed;
     let mut assessment = assert::Assessment::default();
+    let mut trouble = None;
     let begun = Instant::now();
     let mut step = RestoreStep::Fetch;
     let verdict = steps(request, sandbox, options, ctx, &mut test, &mut step, &mut assessment).await;
@@ -94,13 +104,14 @@ pub async fn test(
             test.failure = Some(RestoreFailure { code: "RST001".into(), message, objects });
         }
         Verdict::NotRun(why) => {
-            test.outcome = RestoreOutcome::NotRun;
+            trouble = Some(why.clone());
             test.why = Some(why);
         }
+        Verdict::Limit(why) => test.why = Some(why),
     }
     test.row_counts.clone_from(&assessment.row_counts);
     test.assertions = assessment.outcomes.iter().map(AssertionResult::from).collect();
-    Ok((test, assessment))
+    Ok(Proof { test, trouble })
 }
 
 async fn steps(
@@ -137,7 +148,7 @@ async fn steps(
         Err(error) => return Verdict::NotRun(format!("no scratch server could be started: {error}")),
     };
     let loaded = load::load(&server, sandbox, client_of, &fetched, options.time_limit, ctx).await;
-    if !matches!(loaded, Verdict::Fine) {
+    if loaded != Verdict::Fine {
         // A server that was ended, for its time above all, makes every program fail.
         return match server.check() {
             Ok(()) => loaded,

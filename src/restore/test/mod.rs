@@ -7,6 +7,7 @@
 mod around;
 mod ask;
 mod choose;
+mod dumps;
 mod end;
 mod keep;
 mod log;

@@ -96,6 +96,9 @@ pub async fn run(
     options: &Options,
     ctx: &RunContext,
 ) -> Tested {
+    if archive.layout == crate::catalog::LayoutKind::Files {
+        return super::dumps::run(source, archive, recovery, remembered, options, ctx).await;
+    }
     let mut tested = Tested::default();
     let backups = match candidates(archive, recovery, remembered, &options.wish, options.fallback) {
         Ok(backups) => backups,

@@ -1,0 +1,130 @@
+//! Test restores of dumps: chosen like any backup, but there is no WAL and only one moment to take each back to.
+
+use std::time::Duration;
+
+use super::choose::{Target, candidates};
+use super::run::{Options, Tested};
+use crate::catalog::evidence::{RestoreEvidence, RestoreOutcome, RestoreTest, fingerprint};
+use crate::catalog::{Archive, BaseBackup, Recovery};
+use crate::fetch::Source;
+use crate::postgres::{Identity, PostgresError, Sandbox, installations};
+use crate::restore::assert::{self, Asked, Then};
+use crate::restore::dump;
+use crate::run::RunContext;
+
+/// For everything together, where no limit is set.
+const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Loads a dump of an archive and proves it; with `fallback`, older ones until one can be loaded.
+pub(super) async fn run(
+    source: &Source,
+    archive: &Archive,
+    recovery: &Recovery,
+    remembered: &RestoreEvidence,
+    options: &Options,
+    ctx: &RunContext,
+) -> Tested {
+    let mut tested = Tested::default();
+    if !matches!(options.wish.target, Target::Latest | Target::Immediate) {
+        let text = format!("dumps give back their own moments only; {} is none of them", options.wish.target);
+        tested.error = Some(text);
+        return tested;
+    }
+    if options.keep.is_some() {
+        tested.error = Some("a loaded dump is not kept; --then can copy it out while the server runs".to_owned());
+        return tested;
+    }
+    let backups = match candidates(archive, recovery, remembered, &options.wish, options.fallback) {
+        Ok(backups) => backups,
+        Err(why) => {
+            tested.error = Some(why);
+            return tested;
+        }
+    };
+    let newest = backups.first().copied();
+    for backup in backups {
+        let mut test = match one(source, archive, backup, remembered, options, ctx).await {
+            Ok(proof) => {
+                let trouble = proof.trouble.map(|why| format!("{}: the dump could not be tested: {why}", backup.name));
+                tested.error = trouble;
+                proof.test
+            }
+            Err(error) => {
+                tested.error = Some(format!("{}: the dump could not be tested: {error}", backup.name));
+                let mut test = RestoreTest::planned(&backup.name, dump::TARGET);
+                test.why = Some(error.to_string());
+                test
+            }
+        };
+        test.at = Some(ctx.as_of);
+        test.seed = options.wish.seed;
+        test.fingerprint = fingerprint(archive, backup);
+        test.representative = options.representative;
+        if let Some(newest) = newest.filter(|newest| newest.name != backup.name && test.reached_target()) {
+            let times = newest.finished_at.copied().zip(backup.finished_at.copied());
+            let span = times.map_or_else(String::new, |(to, from)| {
+                format!(", {} s of them", to.duration_since(from).as_secs().max(0))
+            });
+            test.loss = Some(format!(
+                "{} had to serve instead of {}: changes between the two{span} would be lost",
+                backup.name, newest.name
+            ));
+        }
+        let failed = test.outcome == RestoreOutcome::Failed;
+        tested.tests.push(test);
+        if !failed || ctx.cancel.is_set() {
+            break;
+        }
+    }
+    tested
+}
+
+async fn one(
+    source: &Source,
+    archive: &Archive,
+    backup: &BaseBackup,
+    remembered: &RestoreEvidence,
+    options: &Options,
+    ctx: &RunContext,
+) -> Result<dump::Proof, PostgresError> {
+    let Some(part) = backup.parts.first() else {
+        let mut test = RestoreTest::planned(&backup.name, dump::TARGET);
+        test.why = Some("it has no object".to_owned());
+        return Ok(dump::Proof { trouble: test.why.clone(), test });
+    };
+    let found = installations(&options.pg_bin)?;
+    let sandbox = Sandbox::create(options.base.as_deref(), Identity::resolve(options.run_as.as_deref())?)?;
+    let then = match &options.then {
+        Some(command) => Some(Then {
+            command: command.clone(),
+            identity: sandbox.identity().clone(),
+            dir: sandbox.dir("then")?,
+            bin: found.iter().find(|one| one.has("psql")).map(|one| one.bin.clone()),
+            time_limit: options.max_time.unwrap_or(TIME_MAX),
+        }),
+        None => None,
+    };
+    let asked =
+        Asked { assertions: options.assertions.clone(), amcheck: options.amcheck, full_read: options.full_read, then };
+    // The series of one database; others have tables of the same names.
+    let same = |test: &&RestoreTest| {
+        let earlier = archive.backup(&test.backup);
+        !test.row_counts.is_empty() && earlier.is_some_and(|earlier| earlier.subject == backup.subject)
+    };
+    let before = remembered.newest_first().find(same).map(|test| test.row_counts.clone()).unwrap_or_default();
+    let how = dump::Options {
+        installations: &found,
+        asked: &asked,
+        assert: assert::Options {
+            at: backup.finished_at.copied(),
+            check_time: options.check_time,
+            check_sample: options.check_sample,
+            before,
+            ..assert::Options::default()
+        },
+        bytes_max: options.max_restore_bytes.unwrap_or(u64::MAX),
+        time_limit: options.max_time.unwrap_or(TIME_MAX),
+    };
+    let request = dump::Request { backup: &backup.name, source, object: &part.object, codec: part.codec };
+    dump::test(&request, &sandbox, &how, &RunContext { seed: options.wish.seed, ..ctx.clone() }).await
+}
