@@ -79,6 +79,21 @@ pub fn outcome(command: &mut Command) -> (Value, Value, i32) {
     (report, tests.into_iter().next().unwrap_or(Value::Null), code)
 }
 
+/// The same, with an assertion on one database: a configuration says so.
+pub fn asserting(archive: &Path, bin: &Path, work: &Path, config: &Path, sql: &str) -> Command {
+    let text = format!(
+        "version = 1\n[[cluster]]\nname = \"golden\"\narchive = {:?}\nrestore_test.assertions = [{{ name = \"truth\", \
+         database = \"postgres\", sql = {sql:?}, expect = \"t\" }}]\n",
+        archive.to_str().unwrap()
+    );
+    std::fs::write(config, text).unwrap();
+    let mut command = g::walproof();
+    command.args(["restore-test", "golden", "--config"]).arg(config).arg("--pg-bin").arg(bin);
+    command.arg("--work-dir").arg(work).args(["--format", "json", "--no-progress", "--now"]);
+    command.arg(g::two_days_later(archive));
+    command
+}
+
 /// A file with one statement.
 pub fn sql_file(dir: &Path, name: &str, sql: &str) -> PathBuf {
     let path = dir.join(name);
@@ -89,7 +104,7 @@ pub fn sql_file(dir: &Path, name: &str, sql: &str) -> PathBuf {
 /// A statement that is true where the ledger is as it was.
 pub fn ledger_is(rows: u64, md5: &str) -> String {
     format!(
-        "select count(*) = {rows} and md5(string_agg(id||':'||amt||':'||note, ',' order by id)) = '{md5}' from ledger;\n"
+        "select count(*) = {rows} and md5(string_agg(id||':'||amt||':'||note, ',' order by id)) = '{md5}' from ledger"
     )
 }
 

@@ -11,6 +11,7 @@ mod dumps;
 mod end;
 mod keep;
 mod log;
+mod pages;
 mod pull;
 pub(crate) mod replay;
 mod run;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::around::{Deadline, reachable};
 use super::choose::{Choice, Refusal, Target, Wish, candidates, choose};
 use super::end::{End, EndUnknown, end_of};
+use super::pages;
 use super::replay::{Arrived, Lost, Watch, replay};
 use super::serve::WalServer;
 use super::settings;
@@ -336,7 +337,8 @@ impl Attempt<'_> {
         };
         drop(wal);
         self.arrived(test, choice, end, &arrived, &restored)?;
-        let place = Place { sandbox: &sandbox, installation: &installation };
+        let place =
+            Place { sandbox: &sandbox, installation: &installation, data: &data, checksums: control.has_checksums() };
         self.assert(test, choice, &place, arrived, remembered, ctx).await?;
         if let Some(keep) = &options.keep {
             tested.kept = Some(super::keep::keep(&sandbox, &data, &restored, keep, &self.backup.name)?);
@@ -508,19 +510,25 @@ impl Attempt<'_> {
         let assessed = assert::run(&server, &asked, &how, ctx).await;
         ctx.progress.finish();
         let assessment = assessed?;
-        test.steps.push(StepTime { name: RestoreStep::Assert, duration_s: begun.elapsed().as_secs_f64(), bytes: 0 });
         test.row_counts = assessment.row_counts;
         test.assertions = assessment.outcomes.into_iter().map(result).collect();
-        let asserted = test.assertions.iter().filter(|one| !one.corruption).count();
+        let stopped = server.stop(StopMode::Fast, STOP_TIME).await;
+        if options.full_read && place.checksums && stopped.is_ok() {
+            let (data, limit, cancel) = (place.data.to_owned(), options.check_time, ctx.cancel.clone());
+            let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
+            let checked = tokio::task::spawn_blocking(move || pages::check(&data, left, &cancel)).await;
+            test.assertions.extend(checked.ok());
+        }
+        test.steps.push(StepTime { name: RestoreStep::Assert, duration_s: begun.elapsed().as_secs_f64(), bytes: 0 });
         let failed = test.assertions.iter().any(|one| one.ok == Some(false));
         let all = test.assertions.iter().filter(|one| !one.corruption).all(|one| one.ok == Some(true));
-        test.outcome = match (failed, asserted > 0 && all && !options.assertions.is_empty()) {
+        test.outcome = match (failed, all && !options.assertions.is_empty()) {
             (true, _) => RestoreOutcome::Failed,
             (false, true) => RestoreOutcome::Proven,
             (false, false) => RestoreOutcome::Restored,
         };
         test.failed_at = failed.then_some(RestoreStep::Assert);
-        match server.stop(StopMode::Fast, STOP_TIME).await {
+        match stopped {
             // The files are as the server left them at worst, like after a crash.
             Ok(()) | Err(PostgresError::TimedOut { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -537,6 +545,8 @@ fn result(outcome: assert::Outcome) -> AssertionResult {
 struct Place<'a> {
     sandbox: &'a Sandbox,
     installation: &'a Installation,
+    data: &'a Path,
+    checksums: bool,
 }
 
 fn refused(test: &mut RestoreTest, refusal: Refusal) -> Stop {
