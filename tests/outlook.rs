@@ -454,3 +454,101 @@ fn forecast_of_a_golden_archive() {
     let (code, _, error) = run(&["--tool", "rm"]);
     assert!(code == 2 && error.contains("wal-g delete retain"), "{error}");
 }
+
+/// A forecast is what an audit of that day will find: objects are taken away as their day comes, and the archive that is
+/// left is audited by itself.
+#[tokio::test]
+async fn a_forecast_agrees_with_audits_of_the_days_to_come() {
+    let failover = || {
+        let mut archive = weekly();
+        archive.history(2, "1\t0/1A000100\tno recovery target specified\n");
+        archive.wal_with_page(2, 26, 26, 1).wal(2, 27, 28);
+        archive.backup(2, 28);
+        archive.wal(2, 29, 30);
+        archive
+    };
+    let chain = || {
+        let mut archive = weekly();
+        let parent = format!("base_{}", walproof::model::SegmentNo(23).name(described::tli(1), described::SIZE));
+        archive.wait(24 * 5).wal(1, 26, 26);
+        archive.backup_with(1, 26, &|sentinel| {
+            sentinel["DeltaFrom"] = json!(parent);
+            sentinel["DeltaFullName"] = json!(parent);
+            sentinel["DeltaLSN"] = json!((23u64 << 24) + 0x28);
+            sentinel["DeltaCount"] = json!(1);
+        });
+        archive
+    };
+    let sized = |id: &str, bound: &str, size: u64, days: u32| {
+        json!({"ID": id, "Status": "Enabled", "Expiration": {"Days": days},
+            "Filter": {"And": {"Prefix": "wal_005/", bound: size}}})
+    };
+    let cases: Vec<(&str, Described, Vec<Value>)> = vec![
+        ("all alike", weekly(), vec![expire("all", "", 60)]),
+        ("WAL first", weekly(), vec![expire("base", "basebackups_005/", 90), expire("wal", "wal_005/", 70)]),
+        (
+            "a hole in the middle",
+            weekly(),
+            vec![expire("x", "wal_005/00000001000000000000000D", 50), expire("y", "", 80)],
+        ),
+        ("own WAL of one", weekly(), vec![expire("x", "wal_005/000000010000000000000008", 50)]),
+        ("one part", weekly(), vec![expire("x", "basebackups_005/base_00000001000000000000000B/tar", 50)]),
+        ("one sentinel", weekly(), vec![expire("x", "basebackups_005/base_00000001000000000000000E_backup", 50)]),
+        ("failover", failover(), vec![expire("all", "", 60)]),
+        (
+            "failover, history first",
+            failover(),
+            vec![sized("small", "ObjectSizeLessThan", 100, 10), expire("all", "", 70)],
+        ),
+        (
+            "failover, WAL first",
+            failover(),
+            vec![sized("wal", "ObjectSizeGreaterThan", 100, 55), expire("all", "", 70)],
+        ),
+        (
+            "a chain",
+            chain(),
+            vec![expire("x", "basebackups_005/base_000000010000000000000017", 20), expire("y", "", 60)],
+        ),
+    ];
+    for (name, archive, list) in cases {
+        let text = json!({"Rules": list}).to_string();
+        let bucket = BucketRules::read("rules.json", text.as_bytes()).unwrap().remove(0);
+        let as_of = archive.clock + SignedDuration::from_hours(2);
+        let simulator = walproof::policy::lifecycle::Simulator::new(
+            bucket.rules.clone(),
+            walproof::policy::lifecycle::BucketSettings { rules_effective: Some(as_of), ..Default::default() },
+        );
+        let report = audit_with(&archive, as_of, "", bucket).await;
+        let newest = report.recovery_window.as_ref().unwrap().to_lsn;
+        assert!(report.forecast.len() > 1, "{name}");
+        let store: Arc<dyn walproof::store::Store> = archive.store.clone();
+        let page = store.list_page(walproof::store::ListRequest::default()).await.unwrap();
+        let ends = page.rows.iter().filter_map(|row| {
+            let object = walproof::policy::lifecycle::ObjectFacts::new(row.key.as_bytes(), row.size, row.modified);
+            Some((row.key.clone(), simulator.fate(&object).ended()?.at))
+        });
+        let ends: Vec<_> = ends.collect();
+        for step in &report.forecast {
+            ends.iter().filter(|(_, end)| *end <= step.at).for_each(|(key, _)| archive.store.remove(key.as_bytes()));
+            let then = archive.audit_at(step.at).await;
+            let usable = then.backups.iter().filter(|b| b.restorable != walproof::report::data::Restorable::No).count();
+            // Without its history `latest` stops before a timeline; from a backup on it, its end is reached all the same.
+            let whole = then.recovery_windows.iter().find(|window| window.to_lsn == newest);
+            let oldest = whole.and_then(|window| window.holes.last().map_or(window.from, |hole| hole.to));
+            assert_eq!((step.backups, step.oldest), (usable as u64, oldest), "{name}, {}", step.at);
+        }
+    }
+}
+
+/// A sentinel may claim any position; nothing is counted up to it.
+#[tokio::test]
+async fn a_sentinel_that_claims_the_end_of_the_world_costs_nothing() {
+    let mut archive = weekly();
+    archive.wal(1, 26, 26);
+    let name = archive.backup_with(1, 26, &|sentinel| sentinel["FinishLSN"] = json!(u64::MAX - 1));
+    let report = findings(&archive, "recovery_window = \"40d\"", rules(&equal(90))).await;
+    assert!(report.findings.iter().any(|f| f.code == "BKP005" && f.subject == name), "{:?}", codes(&report));
+    let claimed = report.backups.iter().find(|backup| backup.name == name).unwrap();
+    assert_eq!(claimed.usable_until, None, "what cannot be restored has no end to tell");
+}

@@ -205,7 +205,10 @@ pub(super) fn backups(archive: &Archive, recovery: &Recovery, eye: &Eye<'_>) -> 
             child = &archive.backups[parent];
         }
         decides(&first, Need::Ancestor);
-        own_wal(archive, recovery, at, eye, &mut first);
+        // Where some of it is missing, a sentinel may claim any stop; such a backup cannot be restored today.
+        if recovery.standings[at].is_usable() {
+            own_wal(archive, recovery, at, eye, &mut first);
+        }
         decides(&first, Need::OwnWal);
         needs.push((first, need));
     }
