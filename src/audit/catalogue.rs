@@ -8,7 +8,7 @@ use crate::catalog::evidence::{ContentEvidence, RestoreEvidence};
 use crate::catalog::{Archive, LayoutKind, Recovery};
 use crate::layout::Layout;
 use crate::layout::files::FilesLayout;
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, ObjectRow};
 use crate::policy::files::FilePattern;
 use crate::report::data::Listing;
 use crate::run::{ProgressUnit, RunContext};
@@ -58,6 +58,16 @@ pub struct Known {
 /// # Errors
 /// The listing failed, or there is no archive. A sidecar that cannot be read leaves an error in the archive's entry.
 pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> Result<Vec<Catalogued>, AuditError> {
+    catalogue_seen(target, options, ctx, &mut |_, _| {}).await
+}
+
+/// The same; `see` hears every row of the listing with the number of its storage.
+pub(super) async fn catalogue_seen(
+    target: &Target,
+    options: &Options,
+    ctx: &RunContext,
+    see: &mut dyn FnMut(usize, &[ObjectRow]),
+) -> Result<Vec<Catalogued>, AuditError> {
     match target.layout {
         None | Some(LayoutKind::WalG | LayoutKind::WalE | LayoutKind::Files) => {}
         Some(other) => return Err(AuditError::NotRead(other)),
@@ -73,6 +83,7 @@ pub async fn catalogue(target: &Target, options: &Options, ctx: &RunContext) -> 
         let list = store::ListOptions { listers: options.connections, ..Default::default() };
         let listed = store::list_all(storage.store.clone(), &prefix, list, ctx, |rows| {
             ctx.progress.advance(rows.len() as u64);
+            see(at, &rows);
             sorted.take(rows, &prefix, index);
         });
         listed.await.map_err(|error| AuditError::store(format!("listing {}", storage.store.url(&prefix)), error))?;

@@ -7,6 +7,7 @@ mod errors;
 mod fuzz;
 mod history;
 mod listing;
+mod objects;
 mod remember;
 mod restores;
 mod second_look;
@@ -22,6 +23,7 @@ pub use errors::AuditError;
 #[doc(hidden)]
 pub use fuzz::{fuzz_document, fuzz_one};
 pub use history::history;
+pub use objects::bucket_objects;
 pub use remember::{archive_id, remember, summary};
 pub use restores::{id_of as restore_id, remember_tests, remembered};
 pub use stated::Stated;

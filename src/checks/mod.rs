@@ -9,6 +9,7 @@ mod continuity;
 mod finding;
 mod integrity;
 mod lifecycle;
+mod plan;
 mod policy;
 mod registry;
 mod restore;
@@ -19,7 +20,7 @@ mod words;
 
 pub use context::{CheckContext, LivePosition, Promises};
 pub use finding::{Finding, OutcomeKind, RuleOutcome, Severity, Waiver};
-pub use registry::{all, rule, run};
+pub use registry::{all, audited, rule, run};
 pub use waive::waive;
 
 /// Why a rule did not look.

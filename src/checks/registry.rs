@@ -1,6 +1,6 @@
 use super::{
-    CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, integrity, lifecycle, policy,
-    restore, retention, timelines,
+    CheckContext, Finding, NotRun, OutcomeKind, Rule, RuleOutcome, backup, continuity, integrity, lifecycle, plan,
+    policy, restore, retention, timelines,
 };
 use crate::catalog::LayoutKind;
 
@@ -76,6 +76,16 @@ static RULES: &[&Rule] = &[
     &restore::corruption_found::RULE,
     &restore::rto_exceeded::RULE,
     &restore::proof_stale::RULE,
+    &plan::plan_unknown::RULE,
+    &plan::lock_short::RULE,
+    &plan::two_owners::RULE,
+    &plan::bucket_destroyable::RULE,
+    &plan::copy_shorter::RULE,
+    &plan::deletion_burst::RULE,
+    &plan::copy_missing::RULE,
+    &plan::public_access::RULE,
+    &plan::not_encrypted::RULE,
+    &plan::key_deletion::RULE,
     &policy::archive_without_policy::RULE,
     &policy::waiver_expired::RULE,
 ];
@@ -83,6 +93,11 @@ static RULES: &[&Rule] = &[
 /// Every rule.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
     RULES.iter().copied()
+}
+
+/// Rules that an audit runs. The others are judged before a change is applied.
+pub fn audited() -> impl Iterator<Item = &'static Rule> {
+    all().filter(|rule| !plan::CODES.contains(&rule.code))
 }
 
 /// A rule by code or name, in any case.

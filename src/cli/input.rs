@@ -21,6 +21,11 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 
 /// The bytes of a file, or of standard input for `-`.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    read_at_most(path, BYTES_MAX)
+}
+
+/// The same with a limit of one's own.
+pub(super) fn read_at_most(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
     let name = name(path);
     let file: Box<dyn Read> = if is_stdin(path) {
         Box::new(io::stdin().lock())
@@ -28,9 +33,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
         Box::new(File::open(path).with_context(|| name.clone())?)
     };
     let mut bytes = Vec::new();
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| name.clone())?;
-    if bytes.len() as u64 > BYTES_MAX {
-        anyhow::bail!("{name} is larger than {} MiB", BYTES_MAX >> 20);
+    file.take(limit + 1).read_to_end(&mut bytes).with_context(|| name.clone())?;
+    if bytes.len() as u64 > limit {
+        anyhow::bail!("{name} is larger than {} MiB", limit >> 20);
     }
     Ok(bytes)
 }

@@ -27,21 +27,30 @@ pub(super) fn write_with(
     output: &Output,
     text: &mut dyn FnMut(&Style, &mut dyn Write) -> io::Result<()>,
 ) -> anyhow::Result<()> {
+    write_each(output, &mut |format, style, out| match format {
+        Format::Text => text(style, out),
+        format => report::render(format, report, style, out),
+    })
+}
+
+/// Writes a document that renders itself in every format that was asked for.
+pub(super) fn write_each(
+    output: &Output,
+    render: &mut dyn FnMut(Format, &Style, &mut dyn Write) -> io::Result<()>,
+) -> anyhow::Result<()> {
     for sink in sinks(output)? {
         let style = style(output, sink.path.is_some());
-        let mut render = |out: &mut dyn Write| match sink.format {
-            Format::Text => text(&style, out),
-            format => report::render(format, report, &style, out),
-        };
         match &sink.path {
             Some(path) => {
                 let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
                 let mut file = BufWriter::new(file);
-                render(&mut file).and_then(|()| file.flush()).with_context(|| format!("writing {}", path.display()))?;
+                render(sink.format, &style, &mut file)
+                    .and_then(|()| file.flush())
+                    .with_context(|| format!("writing {}", path.display()))?;
             }
             None => {
                 let mut out = BufWriter::new(io::stdout().lock());
-                render(&mut out)?;
+                render(sink.format, &style, &mut out)?;
                 out.flush()?;
             }
         }

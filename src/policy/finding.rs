@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::model::ObjectId;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,6 +50,23 @@ pub struct PlanFinding {
     pub advice: String,
     /// The cluster whose promise it is about, for waivers.
     pub cluster: Option<String>,
-    /// The exception of the configuration that waives it, if one does: its reason and last day.
-    pub waived: Option<String>,
+    /// The exception of the configuration that waives it, if one does.
+    pub waived: Option<PlanWaiver>,
+}
+
+/// An exception that accepts a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanWaiver {
+    /// Why it is accepted.
+    pub reason: String,
+    /// Its last day.
+    pub until: String,
+}
+
+impl PlanFinding {
+    /// Stable between runs for the same thing.
+    pub fn fingerprint(&self) -> String {
+        let cluster = self.cluster.as_deref().unwrap_or_default();
+        ObjectId::digest(&[self.code.as_bytes(), self.subject.as_bytes(), cluster.as_bytes()]).to_string()
+    }
 }

@@ -19,6 +19,6 @@ pub(crate) mod test_data;
 #[cfg(feature = "config")]
 pub use config::parse_config;
 pub use config::{ClusterConfig, Config, ConfigError, Exception, Policy};
-pub use finding::{PlanFinding, Severity};
+pub use finding::{PlanFinding, PlanWaiver, Severity};
 pub use span::{ByteSize, Percent, Sample, Span, UnitError};
 pub use verdict::{BucketVerdict, CheckInput, DeletionInput, PlanVerdict, check_deletions, check_plan};

@@ -107,6 +107,7 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         restore_tests: evidence.restore.map(|restore| restore.tests.clone()).unwrap_or_default(),
         last_restore: restore::last(archive, evidence.restore, as_of),
         notes: notes(archive, evidence),
+        answer: Vec::new(),
     }
 }
 
@@ -153,6 +154,7 @@ pub fn broken_archive(name: &str, url: &str, provider: &str, layout: Option<&str
         restore_tests: Vec::new(),
         last_restore: None,
         notes: Vec::new(),
+        answer: Vec::new(),
     }
 }
 

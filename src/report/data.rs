@@ -149,6 +149,9 @@ pub struct ArchiveReport {
     /// Remarks that are no findings.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The answer in words, where it is not about a recovery window.
+    #[serde(skip)]
+    pub answer: Vec<String>,
 }
 
 /// The last restore that reached its target, and whose objects have not changed since.

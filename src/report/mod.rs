@@ -6,6 +6,7 @@ pub mod forecast;
 pub mod history;
 mod json;
 mod junit;
+pub mod lifecycle;
 mod markdown;
 mod nagios;
 mod proof;

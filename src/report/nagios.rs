@@ -118,8 +118,10 @@ fn performance(archive: &ArchiveReport, report: &Report, many: bool) -> Vec<Stri
     if let Some(first) = archive.lifecycle.as_ref().and_then(|lifecycle| lifecycle.first_promise_broken_at) {
         data.push(format!("{}={}s;;;0", label("promise_left"), first.duration_since(report.as_of).as_secs().max(0)));
     }
-    let usable = archive.backups.iter().filter(|backup| backup.restorable != Restorable::No).count();
-    data.push(format!("{}={usable};;;0", label("backups")));
+    if archive.answer.is_empty() {
+        let usable = archive.backups.iter().filter(|backup| backup.restorable != Restorable::No).count();
+        data.push(format!("{}={usable};;;0", label("backups")));
+    }
     let worse = |least: Severity| archive.findings.iter().filter(|f| f.waived.is_none() && f.severity == least).count();
     data.push(format!("{}={};;;0", label("critical"), worse(Severity::Critical)));
     data.push(format!("{}={};;;0", label("errors"), worse(Severity::Error)));

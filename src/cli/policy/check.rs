@@ -9,7 +9,7 @@ use crate::checks;
 use crate::cli::args::time;
 use crate::cli::{Outcome, input};
 use crate::model::Timestamp;
-use crate::policy::Config;
+use crate::policy::{Config, Policy};
 use crate::report::clean;
 
 /// `walproof policy check`
@@ -36,7 +36,7 @@ struct Verdict {
     expired: Vec<String>,
     /// Rules that exceptions name and that do not exist.
     unknown_rules: Vec<String>,
-    /// By cluster, what is promised and judged by nothing, and what is not promised at all.
+    /// By cluster, what is promised and judged by no audit, and what is not promised at all.
     not_checked: Vec<(String, Vec<String>)>,
     not_used: Vec<String>,
 }
@@ -59,14 +59,15 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
 }
 
 fn judge(config: &Config, now: Timestamp) -> Verdict {
-    let judged: Vec<&str> = checks::all().map(|rule| rule.code).collect();
+    let all: Vec<&str> = checks::all().map(|rule| rule.code).collect();
+    let audited: Vec<&str> = checks::audited().map(|rule| rule.code).collect();
     let each = |exception: &crate::policy::Exception| {
         format!(
             "line {}: the exception of {} for {} ended on {}: {}",
             exception.line, exception.rule, exception.cluster, exception.until, exception.reason
         )
     };
-    let known = |code: &str| judged.contains(&code);
+    let known = |code: &str| all.contains(&code);
     let policies = config.clusters.iter().map(|cluster| (cluster.name.clone(), config.policy(cluster)));
     let policies: Vec<_> = if config.clusters.is_empty() {
         vec![("defaults".to_owned(), config.defaults.clone())]
@@ -82,9 +83,23 @@ fn judge(config: &Config, now: Timestamp) -> Verdict {
             .filter(|exception| !known(&exception.rule))
             .map(|exception| format!("line {}: there is no rule {}", exception.line, exception.rule))
             .collect(),
-        not_checked: policies.into_iter().map(|(name, policy)| (name, policy.not_checked(&judged))).collect(),
+        not_checked: policies.into_iter().map(|(name, policy)| (name, not_checked(&policy, &audited, &all))).collect(),
         not_used: config.not_used(),
     }
+}
+
+/// Keys that no audit judges, with who does: `lifecycle check` looks at some of them when they are about to change.
+fn not_checked(policy: &Policy, audited: &[&str], all: &[&str]) -> Vec<String> {
+    let nowhere = policy.not_checked(all);
+    let mut lines = policy.not_checked(audited);
+    for line in &mut lines {
+        if !nowhere.contains(line)
+            && let Some((key, _)) = line.split_once(": no rule that ran judges it")
+        {
+            *line = format!("{key}: judged by lifecycle check only, not by an audit");
+        }
+    }
+    lines
 }
 
 fn document(name: &str, config: &Config, verdict: &Verdict) -> Value {

@@ -2,13 +2,15 @@
 
 mod check;
 mod explain;
+mod init;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::Outcome;
+use super::{Outcome, session};
 use crate::config;
 use crate::policy::Config;
 
@@ -27,6 +29,10 @@ pub enum PolicyCommand {
     Check(check::CheckArgs),
     /// Show every promise of a cluster, where it came from and which rules judge it
     Explain(explain::ExplainArgs),
+    /// Draft a file from what is seen in archives, as comments
+    Init(Box<init::InitArgs>),
+    /// Lifecycle rules that keep what a cluster promises, as the cloud's own tool takes them
+    Rules(rules::RulesArgs),
 }
 
 /// Runs what was asked.
@@ -34,6 +40,8 @@ pub(super) fn run(args: PolicyArgs) -> anyhow::Result<Outcome> {
     match args.command {
         PolicyCommand::Check(args) => check::run(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
+        PolicyCommand::Init(args) => session::block_on(init::run(*args)),
+        PolicyCommand::Rules(args) => rules::run(&args),
     }
 }
 

@@ -1,12 +1,17 @@
 //! Objects of a bucket without the bucket: a saved listing, or S3 Inventory.
 
+mod catalog;
 mod json;
+mod known;
+mod listing;
 #[cfg(feature = "inventory")]
 mod s3;
 
 #[doc(hidden)]
 pub use json::fuzz_one;
 pub use json::read_inventory_json;
+pub use known::KnownBackup;
+pub use listing::read_listing;
 #[cfg(feature = "inventory")]
 #[doc(hidden)]
 pub use s3::fuzz_one as fuzz_files;

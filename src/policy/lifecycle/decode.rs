@@ -109,8 +109,10 @@ impl Decoder {
                 return Some(format!("{} is not a block of settings", self.rule));
             }
             self.never = false;
+            let unknown = self.unknown.len();
             let (enabled, filter, actions) = read(self, node);
-            if actions.is_empty() && enabled && !self.never {
+            // What it does may only be known later.
+            if actions.is_empty() && enabled && !self.never && self.unknown.len() == unknown {
                 self.doubts.push("it does nothing".to_owned());
             }
             let enabled = enabled && !self.never;

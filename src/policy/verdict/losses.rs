@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Timestamp;
 use crate::policy::Span;
@@ -79,7 +79,7 @@ impl Ends {
 }
 
 /// An object that lives shorter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectLoss {
     /// Its key.
     pub key: String,
@@ -94,7 +94,7 @@ pub struct ObjectLoss {
 }
 
 /// Numbers over all objects of a bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Objects in the bucket.
     pub objects_total: usize,
@@ -122,7 +122,7 @@ const LISTED_MAX: usize = 100_000;
 const PREFIXES_MAX: usize = 1_000;
 
 /// The first two folders of a key.
-pub(super) fn folders(key: &[u8]) -> String {
+pub fn folders(key: &[u8]) -> String {
     let mut slashes = key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
     let end = match (slashes.next(), slashes.next()) {
         (_, Some(second)) => second,
@@ -247,7 +247,15 @@ pub(super) fn scope_losses(
     if let Some(given) = given {
         let root = scope.root.as_bytes();
         let inside = |unit: &&BackupUnit| unit.objects.iter().all(|at| table.key(*at as usize).starts_with(root));
-        found.backups = given.iter().filter(inside).cloned().collect();
+        let own: Vec<BackupUnit> = given.iter().filter(inside).cloned().collect();
+        // Parents are places in the whole list, which an archive of its own may not begin.
+        let first = given.iter().position(|unit| inside(&unit)).unwrap_or(0);
+        if !own.is_empty() {
+            found.backups = own;
+            for unit in &mut found.backups {
+                unit.parent = unit.parent.and_then(|parent| parent.checked_sub(first));
+            }
+        }
     }
     let own: [Vec<UnitEnd>; 2] =
         [BEFORE, AFTER].map(|side| found.backups.iter().map(|unit| own_end(unit, ends, side)).collect());

@@ -13,12 +13,11 @@ mod objects;
 mod scope;
 mod standing;
 mod symbolic;
-mod text;
 mod undo;
 
 pub(crate) use context::describe_rule;
 pub use deletions::{DeletionInput, check_deletions};
-pub use losses::{ObjectLoss, Summary};
+pub use losses::{ObjectLoss, Summary, folders};
 pub use standing::Guaranteed;
 pub(crate) use standing::{Standing, judge_standing};
 pub use undo::rules_to_json;
@@ -28,11 +27,11 @@ use serde_json::json;
 
 use crate::model::Timestamp;
 
-use super::config::{Config, ExceptionScope};
+use super::config::Config;
 use super::inventory::BucketObjects;
 use super::lifecycle::{BucketSettings, Decoded, MinimumSize, Provider, Reading, Simulator, UnknownValue, Versioning};
 use super::plan::{BucketChange, BucketSide, Plan, RulesState, Setting};
-use super::{PlanFinding, Severity, Span};
+use super::{PlanFinding, PlanWaiver, Severity, Span};
 
 use context::Context;
 use lives::{Fresh, Lives};
@@ -65,6 +64,8 @@ pub struct PlanVerdict {
 pub struct BucketVerdict {
     /// Its name, or the resource that will make it.
     pub bucket: String,
+    /// Whose bucket.
+    pub provider: Provider,
     /// Clusters whose archive or copy lies in it.
     pub clusters: Vec<String>,
     /// The resource that owns the rules.
@@ -91,6 +92,8 @@ pub struct BucketVerdict {
     pub guaranteed_days: Vec<(String, [Option<u64>; 2])>,
     /// Where the objects come from and how old that is.
     pub object_source: Option<String>,
+    /// Why it could not be judged.
+    pub undecided: Option<String>,
 }
 
 /// What [`check_plan`] is given.
@@ -163,14 +166,14 @@ pub fn check_plan(input: CheckInput<'_>) -> PlanVerdict {
         assumptions: Vec::new(),
     };
     for change in &input.plan.buckets {
-        let judged = judge_bucket(&input, change, input.unknown);
+        let mut judged = judge_bucket(&input, change, input.unknown);
         if !judged.covered {
             if touched(&input, change) {
                 verdict.not_covered.push(change.name().to_owned());
             }
             continue;
         }
-        let mut findings = judged.findings;
+        let mut findings = std::mem::take(&mut judged.findings);
         if !judged.unknown.is_empty() || judged.undecided.is_some() {
             let other = match input.unknown {
                 Reading::Worst => Reading::Best,
@@ -189,6 +192,7 @@ pub fn check_plan(input: CheckInput<'_>) -> PlanVerdict {
         }
         if let Some(why) = judged.undecided {
             verdict.undecided.push(format!("{}: {why}", change.name()));
+            judged.verdict.undecided = Some(why);
         }
         verdict.findings.extend(findings);
         verdict.assumptions.extend(judged.assumptions);
@@ -233,17 +237,13 @@ fn finish_findings(config: Option<&Config>, as_of: Timestamp, verdict: &mut Plan
         .sort_by(|a, b| b.severity.cmp(&a.severity).then(a.code.cmp(b.code)).then(a.subject.cmp(&b.subject)));
 }
 
-fn waiver(config: &Config, finding: &PlanFinding, as_of: Timestamp) -> Option<String> {
+fn waiver(config: &Config, finding: &PlanFinding, as_of: Timestamp) -> Option<PlanWaiver> {
     let cluster = finding.cluster.as_deref()?;
-    let exception = config.exceptions.iter().find(|exception| {
-        let scope = match &exception.scope {
-            ExceptionScope::All => true,
-            ExceptionScope::Subject(subject) => *subject == finding.subject,
-            _ => false,
-        };
-        exception.rule == finding.code && exception.cluster == cluster && scope && !exception.is_expired(as_of)
-    })?;
-    Some(format!("{} (until {})", exception.reason, exception.until))
+    let fingerprint = finding.fingerprint();
+    let mut valid = config.exceptions.iter().filter(|exception| !exception.is_expired(as_of));
+    let exception =
+        valid.find(|exception| exception.covers(finding.code, cluster, &finding.subject, None, &fingerprint))?;
+    Some(PlanWaiver { reason: exception.reason.clone(), until: exception.until.to_string() })
 }
 
 /// Texts that the plan calls sensitive are never shown.
@@ -481,6 +481,7 @@ fn bucket_verdict(cx: &Context<'_>, versioning: Option<Versioning>) -> BucketVer
     let stated = cx.change.before.rules != RulesState::NotStated;
     BucketVerdict {
         bucket: cx.change.name().to_owned(),
+        provider: cx.change.provider,
         clusters: cx.scopes.iter().filter_map(|scope| scope.cluster.clone()).collect(),
         resource_address: owner.map(|owner| owner.address.clone()),
         action: owner.map(|owner| owner.action.clone()),
@@ -494,6 +495,7 @@ fn bucket_verdict(cx: &Context<'_>, versioning: Option<Versioning>) -> BucketVer
         recoverable_days: None,
         guaranteed_days: Vec::new(),
         object_source: None,
+        undecided: None,
     }
 }
 

@@ -24,6 +24,15 @@ fn check(plan: &Plan, objects: &[BucketObjects], config: Option<&Config>) -> Pla
     check_plan(CheckInput { plan, objects, config, apply_at: at(APPLY), unknown: Reading::Worst })
 }
 
+/// The verdict in words.
+fn lines(verdict: &PlanVerdict) -> Vec<String> {
+    use crate::report::{Style, lifecycle};
+    let report = lifecycle::report(lifecycle::Facts::of(verdict, at(APPLY)));
+    let mut out = Vec::new();
+    lifecycle::render_text(&report, &Style::default(), &mut out).unwrap();
+    String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+}
+
 fn codes(verdict: &PlanVerdict) -> Vec<&'static str> {
     let mut codes: Vec<&'static str> = verdict.findings.iter().map(|finding| finding.code).collect();
     codes.sort_unstable();
@@ -105,7 +114,7 @@ fn the_incident_in_words() {
         return;
     };
     let verdict = check(&plan, &[read_inventory_json(&inventory).unwrap()], Some(&config));
-    insta::assert_snapshot!(verdict.lines(Severity::Error).join("\n"), @r#"
+    insta::assert_snapshot!(lines(&verdict).join("\n"), @r#"
     FAIL  company-backups: this change shortens recoverability from 1054 d to 29 d
       module.backups["prod"].aws_s3_bucket_lifecycle_configuration.this (update)
       rule "cost-cleanup": every object, expires after 30 d; replaces 4 rules
@@ -116,10 +125,11 @@ fn the_incident_in_words() {
       5 more later: weekly/2026-10-25.tar.zst on 2026-11-25, monthly/2026-11-01.tar.zst on 2026-12-02, weekly/2026-11-01.tar.zst on 2026-12-02, ..
       versioning is Suspended and all objects have version id null: deletions are final
       policy: retention.daily 30d (line 14), retention.weekly 90d (line 15), retention.monthly 365d (line 16), retention.yearly forever (line 17) -> may be violated from 2026-11-20T15:00:00Z
+      to undo, put the old rules back at once, some objects may still be there:
+        aws s3api put-bucket-lifecycle-configuration --bucket company-backups --lifecycle-configuration file://undo.json (undo.json: .buckets[].undo of --format json)
       critical LFC001: company: by rule "cost-cleanup" 28 of 58 backups may be unrecoverable before the policy allows, 23 of them as soon as it is applied (2026-11-20T15:00:00Z); yearly/2026-01-01.tar.zst may go on 2026-11-20 (without the change never), promised for ever
       error LFC002: rule "cost-cleanup" is too broad (every object, expires after 30 d): it matches every object of the bucket; it covers several retention classes: daily, weekly, monthly, yearly
       warning LFC007: versioning of company-backups is Suspended: what this change deletes is gone for good
-      to undo: put the old rules back, they are in the report (undo); some objects may still be there
       LFC001 LFC002 LFC007
     assumed: before: as the plan itself says (its prior state), not read from the live bucket; applied at 2026-11-20T15:00:00Z
     "#);
@@ -153,7 +163,7 @@ fn a_safe_change_is_clean() {
         let verdict = check(&plan, objects, Some(&config));
         assert_eq!(verdict.findings, []);
         assert_eq!((verdict.exit_code(Severity::Info), verdict.not_covered.len()), (0, 0));
-        assert!(verdict.lines(Severity::Error)[0].starts_with("OK  company-pg-backups"));
+        assert!(lines(&verdict)[0].starts_with("OK  company-pg-backups"));
     }
 }
 
@@ -445,7 +455,7 @@ fn several_archives_in_one_bucket() {
 fn buckets_of_others_are_named_not_judged() {
     let verdict = check(&change("logs", json!([]), json!([expires("", 1)])), &[], Some(&config(MAIN)));
     assert_eq!((verdict.findings.len(), verdict.not_covered.as_slice()), (0, &["logs".to_owned()][..]));
-    assert!(verdict.lines(Severity::Error)[0].starts_with("NOTE  logs"));
+    assert!(lines(&verdict)[0].starts_with("NOTE  logs"));
 }
 
 #[test]
@@ -458,7 +468,10 @@ fn exceptions_waive_until_their_day() {
         let verdict = check(&plan, &[], Some(&config(&policy)));
         (verdict.findings[0].waived.clone(), verdict.exit_code(Severity::Error))
     };
-    assert_eq!(waived("2027-01-01"), (Some("meant (until 2027-01-01)".into()), 0));
+    assert_eq!(
+        waived("2027-01-01"),
+        (Some(crate::policy::PlanWaiver { reason: "meant".into(), until: "2027-01-01".into() }), 0)
+    );
     assert_eq!(waived("2026-11-19"), (None, 1));
 }
 
@@ -565,8 +578,14 @@ fn sensitive_texts_are_not_shown() {
     let policy = MAIN.replace("s3://b/pg/main", "s3://b/pg/main/secret-name");
     let verdict = check(&plan, &[], Some(&config(&policy)));
     assert_eq!(codes(&verdict), ["LFC020"]);
-    let all =
-        format!("{}\n{}", verdict.lines(Severity::Error).join("\n"), serde_json::to_string(&verdict.buckets).unwrap());
+    let all = format!(
+        "{}\n{}",
+        lines(&verdict).join(
+            "
+"
+        ),
+        serde_json::to_string(&verdict.buckets).unwrap()
+    );
     assert!(!all.contains("hush-hush") && !all.contains("secret-name") && all.contains("(sensitive)"), "{all}");
 }
 

@@ -16,6 +16,9 @@ pub(in crate::report) fn word(status: Status) -> &'static str {
 
 /// The answer: what can be recovered, at which rung, and what cannot.
 pub(in crate::report) fn of(archive: &ArchiveReport) -> Vec<String> {
+    if !archive.answer.is_empty() {
+        return archive.answer.iter().map(|line| clean(line)).collect();
+    }
     let mut lines = Vec::new();
     if let Some(error) = &archive.error {
         lines.push(clean(error));

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 pub use forecast::render_forecast;
 pub use history::render_history;
 pub use list::render_list;
+pub(in crate::report) use words::date;
 pub use words::{bytes, clean, count, moment, span};
 
 use super::data::{ArchiveReport, BackupReport, Report, Restorable, Status};
@@ -55,7 +56,7 @@ impl Default for Style {
 }
 
 impl Style {
-    fn paint(&self, status: Status, text: &str) -> String {
+    pub(in crate::report) fn paint(&self, status: Status, text: &str) -> String {
         let code = match status {
             Status::Ok | Status::Info => "32",
             Status::Warning => "33",
@@ -65,7 +66,7 @@ impl Style {
         if self.color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    fn dim(&self, text: &str) -> String {
+    pub(in crate::report) fn dim(&self, text: &str) -> String {
         if self.color { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
