@@ -4,6 +4,8 @@
 
 #[path = "rules/choose.rs"]
 mod choose_rules;
+#[path = "rules_content/mod.rs"]
+mod content;
 mod described;
 #[path = "rules/restore.rs"]
 mod restore_rules;

@@ -216,6 +216,10 @@ impl<'a> Fold<'a> {
                 }
             }
             self.left_joined = judged;
+            if !good {
+                // What follows a damaged segment is not measured by it.
+                run.reset();
+            }
             self.parents.insert((name.timeline, number), (best.item.clone(), best.summary.clone()));
             self.go_on(run, best.item.clone());
         }
