@@ -197,6 +197,13 @@ impl Job<'_> {
         audit::judge(target, found, ctx)
     }
 
+    /// The folder of the configuration file, where one is named.
+    fn config_dir(&self) -> Option<PathBuf> {
+        let named = self.args.common.config.clone();
+        let file = named.or_else(|| self.session.env.get("WALPROOF_CONFIG").map(PathBuf::from))?;
+        file.parent().map(PathBuf::from).filter(|dir| !dir.as_os_str().is_empty())
+    }
+
     /// What flags say, else the policy of the cluster, else the defaults.
     fn options(&self, policy: Option<&Policy>) -> anyhow::Result<Options> {
         let args = self.args;
@@ -215,6 +222,8 @@ impl Job<'_> {
             (None, None) => test::Target::Latest,
         };
         let file = |path: &PathBuf| {
+            // Names on the command line begin in the working directory, those of the configuration beside it.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             let name = path.display().to_string();
             Assertion { name: name.clone(), database: None, check: AssertionCheck::File(name) }
         };
@@ -233,6 +242,7 @@ impl Job<'_> {
             },
             fallback: args.fallback || stated.fallback.copied().unwrap_or(false),
             assertions,
+            base_dir: self.config_dir(),
             amcheck: !args.no_amcheck && stated.amcheck.copied().unwrap_or(true),
             full_read: !args.no_full_read && stated.full_read.copied().unwrap_or(true),
             check_time: args.check_time.or(stated.check_time.get().and_then(seconds)),

@@ -40,6 +40,8 @@ pub struct Options {
     pub fallback: bool,
     /// What has to hold on the restored server.
     pub assertions: Vec<Assertion>,
+    /// Where relative names of assertion files begin.
+    pub base_dir: Option<PathBuf>,
     /// Check heaps and indexes with amcheck.
     pub amcheck: bool,
     /// Read every relation once.
@@ -496,6 +498,7 @@ impl Attempt<'_> {
         let before = remembered.newest_first().find(|test| !test.row_counts.is_empty());
         let how = assert::Options {
             user,
+            base_dir: options.base_dir.clone(),
             at: match choice.target {
                 Target::Time(time) => Some(time),
                 _ => time,
@@ -513,7 +516,7 @@ impl Attempt<'_> {
         test.row_counts = assessment.row_counts;
         test.assertions = assessment.outcomes.into_iter().map(result).collect();
         let stopped = server.stop(StopMode::Fast, STOP_TIME).await;
-        if options.full_read && place.checksums && stopped.is_ok() {
+        if options.full_read && options.check_sample.is_none() && place.checksums && stopped.is_ok() {
             let (data, limit, cancel) = (place.data.to_owned(), options.check_time, ctx.cancel.clone());
             let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
             let checked = tokio::task::spawn_blocking(move || pages::check(&data, left, &cancel)).await;
