@@ -156,11 +156,13 @@ fn append(tar: &mut tar::Builder<fs::File>, name: &str, body: &[u8]) {
 
 /// As wal-g stores it: blocks of 4 MiB that stand alone, one checksum over all.
 fn packed(path: &Path) -> PathBuf {
-    let status = Command::new("lz4").args(["-q", "-1", "-B7", "--rm"]).arg(path).status().unwrap();
-    assert!(status.success());
     let mut name = path.as_os_str().to_owned();
     name.push(".lz4");
-    name.into()
+    let packed = PathBuf::from(name);
+    let status = Command::new("lz4").args(["-q", "-1", "-B7"]).arg(path).arg(&packed).status().unwrap();
+    assert!(status.success());
+    fs::remove_file(path).unwrap();
+    packed
 }
 
 fn relation(seed: &mut u64) -> Vec<u8> {
