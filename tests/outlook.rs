@@ -552,3 +552,75 @@ async fn a_sentinel_that_claims_the_end_of_the_world_costs_nothing() {
     let claimed = report.backups.iter().find(|backup| backup.name == name).unwrap();
     assert_eq!(claimed.usable_until, None, "what cannot be restored has no end to tell");
 }
+
+/// A real archive, all of whose objects were stored on 2026-11-20 at 23:13 UTC, moved through a year: four policies, four
+/// sets of rules. N days behind that is the midnight after 2026-11-20 + N.
+#[test]
+fn a_golden_archive_through_a_year() {
+    use golden_support as g;
+    let Some(golden) = g::golden() else { return };
+    let root = g::root(&golden, "walg-zstd-pg17-timelines");
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let versioning = write("versioning.json", json!({"Status": "Enabled"}).to_string());
+    let judge = |policy: &str, list: &[Value], now: &str| {
+        let rules = write("rules.json", json!({"Rules": list}).to_string());
+        let cluster = format!("version = 1\n[[cluster]]\nname = \"t\"\narchive = \"{}\"\n{policy}\n", root.display());
+        let config = write("walproof.toml", cluster);
+        let args =
+            ["audit", "t", "--config", &config, "--now", now, "--rules", &rules, "--rules", &versioning, "-f", "json"];
+        let output = g::walproof().args(args).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let archive = &report["archives"][0];
+        let ends = archive["backups"].as_array().unwrap().iter().filter_map(|backup| backup["usable_until"].as_str());
+        let found = archive["findings"].as_array().unwrap().iter().filter_map(|finding| finding["code"].as_str());
+        let codes: Vec<&str> = found.filter(|code| code.starts_with("LFC")).collect();
+        format!(
+            "{} left, first ends {}, {}",
+            archive["forecast"][0]["backups"],
+            ends.min().map_or("never", |end| &end[..10]),
+            if codes.is_empty() { "-".to_owned() } else { codes.join(" ") }
+        )
+    };
+
+    // Nothing promised, 30 days for base backups and WAL, history files left out by their size.
+    let month = equal(30);
+    assert_eq!(judge("", &month, "2026-11-22T00:00:00Z"), "2 left, first ends 2026-12-21, -");
+    assert_eq!(judge("", &month, "2026-12-20T23:59:59Z"), "2 left, first ends 2026-12-21, -");
+    assert_eq!(judge("", &month, "2026-12-21T00:00:00Z"), "0 left, first ends 2026-12-21, -");
+    assert_eq!(judge("", &month, "2027-11-20T00:00:00Z"), "0 left, first ends 2027-11-20, -");
+
+    // 30 days of window, 60 days of life (2026-11-20 + 60 is 2027-01-19): as long as the day on which the only backups go
+    // lies more than 30 days ahead, others may still come in time. From 2026-12-21 on nothing can fill the day it breaks.
+    let window = "recovery_window = \"30d\"";
+    assert_eq!(judge(window, &equal(60), "2026-12-20T00:00:00Z"), "2 left, first ends 2027-01-20, -");
+    assert_eq!(judge(window, &equal(60), "2026-12-22T00:00:00Z"), "2 left, first ends 2027-01-20, LFC001");
+    // Promised without an end in sight: 29 days cannot guarantee 30, whatever the distance between backups.
+    assert_eq!(judge(window, &equal(29), "2026-11-21T12:00:00Z"), "2 left, first ends 2026-12-20, LFC001 LFC020");
+
+    // One backup of the month for a year, under 60 days and under 366: 2026-11-20 + 366 is 2027-11-21.
+    let monthly = "retention.monthly = \"1y\"";
+    assert_eq!(judge(monthly, &equal(60), "2026-11-22T00:00:00Z"), "2 left, first ends 2027-01-20, LFC001");
+    assert_eq!(judge(monthly, &equal(366), "2026-11-22T00:00:00Z"), "2 left, first ends 2027-11-22, -");
+    // A year later the promise is over, and what is overdue breaks none.
+    assert_eq!(judge(monthly, &equal(60), "2027-11-21T00:00:00Z"), "0 left, first ends 2027-11-21, -");
+
+    // Cold after 90 days, undone for three: GET is refused from 2027-02-19 on (2026-11-20 + 90 is 2027-02-18).
+    let mut cold = vec![abort()];
+    for prefix in ["wal_005/", "basebackups_005/"] {
+        cold.push(json!({"ID": prefix, "Status": "Enabled", "Filter": {"And": {"Prefix": prefix, "ObjectSizeGreaterThan": 200}},
+            "Transitions": [{"Days": 90, "StorageClass": "DEEP_ARCHIVE"}]}));
+    }
+    cold.push(json!({"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 3}}));
+    let undo = "recovery_window = \"80d\"\nundo_window = \"7d\"";
+    assert_eq!(judge(undo, &cold, "2026-11-22T00:00:00Z"), "2 left, first ends 2027-02-19, LFC008");
+    assert_eq!(judge(undo, &cold, "2027-02-19T00:00:00Z"), "0 left, first ends 2027-02-19, LFC008");
+    let longer = "recovery_window = \"100d\"\nundo_window = \"3d\"";
+    assert_eq!(judge(longer, &cold, "2026-11-22T00:00:00Z"), "2 left, first ends 2027-02-19, LFC004 LFC004");
+}
