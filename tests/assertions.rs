@@ -22,18 +22,22 @@ use walproof::run::{Cancel, RunContext};
 
 const PAGE: u64 = 8192;
 
-/// One with all its programs and extensions: downloaded ones have neither `pg_dump` nor `amcheck`.
+/// The newest that has all its programs, which downloaded ones lack.
 fn installation() -> Option<Installation> {
     const PROGRAMS: &[&str] = &["initdb", "psql", "pg_dump", "pg_dumpall", "pg_restore"];
+    newest(PROGRAMS)
+}
+
+fn newest(programs: &[&str]) -> Option<Installation> {
     let mut found = installations(&[]).unwrap();
-    found.retain(|one| PROGRAMS.iter().all(|program| one.has(program)));
+    found.retain(|one| programs.iter().all(|program| one.has(program)));
     match choose(&found, None) {
         Ok(installation) => Some(installation.clone()),
         Err(_) if std::env::var_os("WALPROOF_REQUIRE_GOLDEN").is_some() => {
             panic!("no whole PostgreSQL on this machine")
         }
         Err(_) => {
-            let _ = writeln!(std::io::stdout(), "SKIPPED: no PostgreSQL with its client programs on this machine");
+            let _ = writeln!(std::io::stdout(), "SKIPPED: no PostgreSQL with {} on this machine", programs.join(", "));
             None
         }
     }
@@ -47,8 +51,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn new(checksums: bool) -> Option<Self> {
-        let installation = installation()?;
+    async fn new(installation: Option<Installation>, checksums: bool) -> Option<Self> {
+        let installation = installation?;
         let base = tempfile::tempdir().unwrap();
         std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let sandbox = Sandbox::create(Some(base.path()), Identity::resolve(None).unwrap()).unwrap();
@@ -125,7 +129,7 @@ const TABLES: &str = "create table orders (id int primary key, created_at timest
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_holds_falls_and_cannot_be_judged() {
-    let Some(cluster) = Cluster::new(true).await else { return };
+    let Some(cluster) = Cluster::new(installation(), true).await else { return };
     let server = cluster.start().await;
     sql(&server, "postgres", "create database app").await;
     sql(&server, "postgres", "create database other").await;
@@ -449,7 +453,17 @@ async fn pages_with_wrong_checksums(cluster: &Cluster) {
 /// Without checksums only those who look at what is in a page find anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_without_checksums_is_found() {
-    let Some(cluster) = Cluster::new(false).await else { return };
+    // The newest of all, and the one that packages bring.
+    let majors: Vec<Installation> = [newest(&["initdb"]), installation()].into_iter().flatten().collect();
+    for (at, installation) in majors.iter().enumerate() {
+        if majors[..at].iter().all(|before| before.version.major != installation.version.major) {
+            damage_is_found_by(installation.clone()).await;
+        }
+    }
+}
+
+async fn damage_is_found_by(installation: Installation) {
+    let Some(cluster) = Cluster::new(Some(installation), false).await else { return };
     let server = cluster.start().await;
     sql(
         &server,

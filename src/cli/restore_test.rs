@@ -1,6 +1,6 @@
 //! `walproof restore-test`: fetch a backup, replay, start PostgreSQL, assert.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -228,6 +228,16 @@ impl Job<'_> {
             Assertion { name: name.clone(), database: None, check: AssertionCheck::File(name) }
         };
         let mut assertions = stated.assertions.get().cloned().unwrap_or_default();
+        // Files that the configuration names lie beside it, wherever walproof runs.
+        let named = self.session.env.get("WALPROOF_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let config = args.common.config.clone().or(named);
+        if let Some(folder) = config.as_deref().and_then(Path::parent) {
+            for assertion in &mut assertions {
+                if let AssertionCheck::File(name) = &mut assertion.check {
+                    *name = folder.join(&*name).to_string_lossy().into_owned();
+                }
+            }
+        }
         assertions.extend(args.assert.iter().map(file));
         let hourly = self.session.ctx.as_of.as_second().unsigned_abs() / 3600;
         let seconds = |span: &crate::policy::Span| span.seconds().map(Duration::from_secs);

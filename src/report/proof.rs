@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::data::{BackupReport, RunReport};
 use crate::catalog::evidence::{ContentEvidence, Unread};
-use crate::catalog::{Archive, BaseBackup, Recovery};
+use crate::catalog::{Archive, BaseBackup, LayoutKind, Recovery};
 use crate::model::{SegmentNo, TimelineId, Timestamp};
 
 /// Restore points that the report names; the count is always true.
@@ -106,7 +106,11 @@ pub(super) fn backup(report: &mut BackupReport, archive: &Archive, content: &Con
         }
     }
     report.rungs.intact = intact;
-    report.rungs.valid = both(valid, own_wal(archive, content, backup));
+    // A dump needs no WAL.
+    report.rungs.valid = match archive.layout {
+        LayoutKind::Files => valid,
+        _ => both(valid, own_wal(archive, content, backup)),
+    };
 }
 
 /// When the WAL between start and stop was proven valid, all of it.

@@ -11,17 +11,25 @@ use super::engine::{Judge, Object, damage};
 use super::ledger::{BackupProven, IdText};
 use super::object::{self, Seen};
 use super::plan::BackupItem;
-use crate::catalog::evidence::{BackupDefectKind, BackupProof, ContentEvidence, Damage};
+use crate::catalog::evidence::{BackupDefect, BackupDefectKind, BackupProof, ContentEvidence, Damage};
 use crate::catalog::{Archive, BaseBackup, LayoutKind, ObjectRef, Part};
 use crate::codec::Limits;
+use crate::codec::dump::{self, Dump, DumpError};
 use crate::fetch::{Problem, Source};
 use crate::layout::ReadProblem;
+use crate::model::Timestamp;
 use crate::run::{Cancel, RunContext};
 
 /// Remarks on what could not be judged that one run keeps.
 const NOTES_MAX: usize = 50;
 /// Ancestors of one delta that are looked through.
 const ANCESTORS_MAX: usize = 1000;
+
+/// What a part turned out to hold.
+enum Walked {
+    Tar(Box<PartSeen>),
+    Dump(Result<Dump, DumpError>),
+}
 
 /// What reading backups needs.
 pub(super) struct Backups<'a> {
@@ -56,6 +64,7 @@ impl Backups<'_> {
             out.backups.insert(place, proof);
             return None;
         }
+        let defects_before = out.backup_defects.len();
         let damages_before = out.damages.len() as u64 + out.damages_left_out;
         let expectation = Arc::new(self.expectation(backup, judge, out).await);
         let (seen, mut proof) = self.parts(backup, &expectation, judge, out).await;
@@ -63,7 +72,10 @@ impl Backups<'_> {
         let mut damaged = out.damages.len() as u64 + out.damages_left_out > damages_before;
         let whole = proof.parts == parts_total && !damaged;
         if self.archive.layout == LayoutKind::Files {
-            proof.intact = Some(self.ctx.as_of).filter(|_| whole);
+            // `parts` has judged the dump itself.
+            damaged |= out.backup_defects.len() > defects_before;
+            proof.intact = Some(self.ctx.as_of).filter(|_| whole && !damaged);
+            proof.valid = proof.intact.and(proof.valid);
         } else if !seen.is_empty() {
             let chain = self.chain(backup, &expectation).await;
             let conclusion = conclude(backup, &expectation, &seen, chain.as_ref());
@@ -156,6 +168,16 @@ impl Backups<'_> {
                 Object::Damaged(damages) => broken.extend(damages),
                 Object::Unread => continue,
             }
+            let content = match content {
+                Some(Walked::Tar(seen)) => Some(*seen),
+                Some(Walked::Dump(dump)) => {
+                    if broken.is_empty() {
+                        proof.valid = self.dump(backup, part, dump, out);
+                    }
+                    None
+                }
+                None => None,
+            };
             out.totals.backup_files += 1;
             if broken.is_empty() {
                 proof.parts += 1;
@@ -173,7 +195,7 @@ impl Backups<'_> {
         part: &Part,
         expectation: Arc<Expectation>,
         is_tar: bool,
-    ) -> Result<(Seen, Option<PartSeen>), Problem> {
+    ) -> Result<(Seen, Option<Walked>), Problem> {
         let permit = self.jobs.clone().acquire_owned().await.ok();
         let stored = self.source.get_object(&part.object, &self.ctx.cancel).await?;
         let (source, name, codec) = (self.source.clone(), part.name.clone(), part.codec);
@@ -181,10 +203,14 @@ impl Backups<'_> {
         let done = tokio::task::spawn_blocking(move || {
             let mut walked = None;
             let mut take = |reader: &mut dyn Read| -> io::Result<()> {
-                if is_tar {
-                    walked = Some(check_part(&name, reader, &expectation, &cancel)?);
-                }
-                // What follows a tar has to decode as well.
+                walked = Some(match is_tar {
+                    true => Walked::Tar(Box::new(check_part(&name, reader, &expectation, &cancel)?)),
+                    false => match dump::check(reader) {
+                        Err(DumpError::Read(error)) => return Err(error),
+                        checked => Walked::Dump(checked),
+                    },
+                });
+                // What follows a tar, or the damage in a dump, has to decode as well.
                 io::copy(reader, &mut io::sink()).map(drop)
             };
             let seen = object::read(&source, stored, codec, &Limits::default(), &progress, &mut take);
@@ -192,6 +218,37 @@ impl Backups<'_> {
             (seen, walked)
         });
         done.await.map_err(|panic| Problem::Other(format!("could not be looked at: {panic}")))
+    }
+
+    /// What reading a dump says: valid if it is one and whole. Something else than a dump is no defect: nobody promised
+    /// more than files.
+    fn dump(
+        &self,
+        backup: &BaseBackup,
+        part: &Part,
+        checked: Result<Dump, DumpError>,
+        out: &mut ContentEvidence,
+    ) -> Option<Timestamp> {
+        match checked {
+            Ok(_) => return Some(self.ctx.as_of),
+            Err(error @ DumpError::Damaged { .. }) => out.backup_defects.push(BackupDefect {
+                kind: BackupDefectKind::TarDamaged,
+                backup: backup.name.clone(),
+                storage: part.object.storage,
+                key: Some(part.object.key.clone()),
+                message: error.to_string(),
+                members: Vec::new(),
+                files: 0,
+                count: 1,
+                expected: None,
+                found: None,
+            }),
+            Err(other) if out.notes.len() < NOTES_MAX => {
+                out.notes.push(format!("{}: its content was not judged: {other}", backup.name));
+            }
+            Err(_) => {}
+        }
+        None
     }
 
     /// Looks for the files that a delta left out in its ancestors.

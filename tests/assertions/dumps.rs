@@ -14,7 +14,7 @@ use walproof::restore::dump;
 use walproof::run::Cancel;
 use walproof::store::{Address, Limits, StoreOptions, open};
 
-use super::{Cluster, assertion, ctx, sql};
+use super::{Cluster, assertion, ctx, installation, sql};
 
 /// Dumps of every kind, as PostgreSQL's own programs write them.
 struct Dumps {
@@ -88,7 +88,7 @@ impl Dumps {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dumps_are_loaded_and_asserted() {
-    let Some(cluster) = Cluster::new(true).await else { return };
+    let Some(cluster) = Cluster::new(installation(), true).await else { return };
     let server = cluster.start().await;
     sql(&server, "postgres", "create role app; create role reader").await;
     sql(&server, "postgres", "create database shop owner app").await;
@@ -178,6 +178,19 @@ fn whole_archive(cluster: &Cluster, dumps: &Dumps) {
     assert_eq!((proof["backup"].as_str(), proof["target"].as_str()), (Some("shop-2026-11-27.dump"), Some("dump")));
     assert!(!archive["backups"][1]["rungs"]["proven"].is_null(), "{archive:#}");
 
+    let verify = || {
+        let mut command = assert_cmd::Command::cargo_bin("walproof").unwrap();
+        command.arg("verify").arg(folder.path()).args(["--layout", "files", "--files-pattern", "{name}-{date}.dump"]);
+        let output = command.args(["--format", "json", "--no-progress"]).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), report["archives"][0].clone())
+    };
+    let (code, archive) = verify();
+    let rungs = |at: usize| archive["backups"][at]["rungs"].clone();
+    assert_eq!(code, Some(0), "{archive:#}");
+    assert!((0..2).all(|at| !rungs(at)["intact"].is_null() && !rungs(at)["valid"].is_null()), "{archive:#}");
+
     // The newest is cut: it fails, and the one before serves.
     let newest = folder.path().join("shop-2026-11-27.dump");
     let bytes = std::fs::read(&newest).unwrap();
@@ -188,6 +201,10 @@ fn whole_archive(cluster: &Cluster, dumps: &Dumps) {
     assert_eq!((code, outcomes), (Some(1), vec!["failed".into(), "proven".into()]), "{archive:#}");
     let codes: Vec<_> = archive["findings"].as_array().unwrap().iter().map(|one| one["code"].clone()).collect();
     assert!(codes.contains(&"RST001".into()), "{codes:?}");
+    let (code, archive) = verify();
+    let codes: Vec<_> = archive["findings"].as_array().unwrap().iter().map(|one| one["code"].clone()).collect();
+    assert!(code == Some(1) && codes.contains(&"INT007".into()), "{archive:#}");
+    assert!(archive["backups"][1]["rungs"]["valid"].is_null() && !archive["backups"][0]["rungs"]["valid"].is_null());
     // A moment between two dumps is in neither.
     assert_eq!(test(&["--target", "time=2026-11-26T12:00:00Z"]).0, Some(2));
 }
