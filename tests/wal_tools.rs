@@ -557,15 +557,16 @@ fn manifests_are_judged_as_pg_verifybackup_judges_them() {
     let mut random = Random(11);
     for algorithm in ["CRC32C", "SHA224", "SHA512", "NONE"] {
         let backup = folder.path().join(algorithm);
-        let status = Command::new(found.program("pg_basebackup"))
+        let made = Command::new(found.program("pg_basebackup"))
             .args(["-U", "postgres", "-X", "none", "-c", "fast", "--no-sync", "--no-estimate-size"])
             .arg(format!("--manifest-checksums={algorithm}"))
             .arg("-h")
             .arg(server.socket_dir())
             .args(["-p", &server.port().to_string(), "-D"])
             .arg(&backup)
-            .status();
-        assert!(status.unwrap().success());
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let compare = |what: &str| {
             let (ours, theirs) = (our_complaints(&backup), their_complaints(&tool, &backup));
             assert_eq!(ours, theirs, "{algorithm}, {what}");

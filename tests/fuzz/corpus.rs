@@ -141,7 +141,7 @@ fn add_archive(corpus: &mut Corpus, root: &Path, keys: &KeyRing) {
 fn add_object(corpus: &mut Corpus, key: &str, kind: &str, path: &Path, keys: &KeyRing) {
     let stored = fs::read(path).unwrap();
     if kind == "text" {
-        return corpus.add_each(&["sidecar", "layout_read"], &stored);
+        return corpus.add_each(&["sidecar", "files_list", "layout_read", "backup_part"], &stored);
     }
     let codec = CodecKind::split(key.as_bytes()).1;
     let choice = (0..=u8::MAX).find(|choice| codec_kind(*choice) == codec).unwrap();
@@ -164,7 +164,7 @@ fn add_object(corpus: &mut Corpus, key: &str, kind: &str, path: &Path, keys: &Ke
 }
 
 fn add_members(corpus: &mut Corpus, plain: &[u8]) {
-    corpus.add("tar", &plain[..plain.len().min(64 << 10)]);
+    corpus.add_each(&["tar", "backup_part"], &plain[..plain.len().min(64 << 10)]);
     let mut tar = tar::Archive::new(plain);
     let mut pages = 0;
     for entry in tar.entries().unwrap() {
@@ -177,7 +177,7 @@ fn add_members(corpus: &mut Corpus, plain: &[u8]) {
         }
         let small = ["global/pg_control", "backup_label", "tablespace_map"];
         if small.iter().any(|name| path.ends_with(name)) {
-            corpus.add("wal_files", content);
+            corpus.add_each(&["wal_files", "backup_part"], &content);
         } else if content.len() >= 8192 && pages < 3 {
             pages += 1;
             corpus.add("page", &content[..content.len().min(5 * 8192)]);

@@ -88,6 +88,7 @@ pub fn add(corpus: &mut Corpus) {
     for (target, text) in [
         ("sidecar", SENTINEL),
         ("sidecar", FILES_METADATA),
+        ("files_list", FILES_METADATA),
         ("layout_read", SENTINEL),
         ("layout_read", FILES_METADATA),
         ("layout_read", HISTORY),
@@ -146,6 +147,9 @@ pub fn add(corpus: &mut Corpus) {
     corpus.add("tar", tarball());
     corpus.add("dump", custom_dump());
     corpus.add("dump", PLAIN_DUMP.as_bytes().to_vec());
+    for seed in [tarball(), FILES_METADATA.into(), MANIFEST.into(), LABEL.into()] {
+        corpus.add("backup_part", seed);
+    }
     corpus.add("wal", wal_page());
     corpus.add("page", vec![0; 8192 * 2]);
     let rows = "\"b\",\"k%20\",\"12\",\"2026-11-01T02:10:00.000Z\"\n".repeat(3);

@@ -52,11 +52,18 @@ pub const TARGETS: &[Target] = &[
     target("dump", "codec/dump/mod.rs", walproof::codec::dump::fuzz_one),
     Target { mend: Some(mend_wal), ..target("wal", "wal/mod.rs", walproof::wal::fuzz_one) },
     Target { mend: Some(mend_control), ..target("wal_files", "wal/mod.rs", walproof::wal::fuzz_one) },
+    // The tree of files that a part of a few KiB can name, and the list of them.
+    Target {
+        held_max: 16 << 20,
+        mend: Some(mend_tar),
+        ..target("backup_part", "verify/backup/mod.rs", walproof::verify::backup::fuzz_one)
+    },
     target("page", "page/mod.rs", walproof::page::fuzz_one),
     target("model", "model/mod.rs", walproof::model::fuzz_one),
     target("layout_keys", "layout/walg/keys.rs", walproof::layout::walg::keys::fuzz_one),
     target("layout_detect", "layout/detect.rs", walproof::layout::detect::fuzz_one),
     target("layout_files", "layout/files/mod.rs", walproof::layout::files::fuzz_one),
+    target("files_list", "layout/walg/files.rs", walproof::layout::walg::files::fuzz_one),
     target("sidecar", "layout/walg/sidecar.rs", walproof::layout::walg::sidecar::fuzz_one),
     target("layout_read", "layout/mod.rs", walproof::layout::fuzz_one),
     Target { held_max: 16 << 20, ..target("audit", "audit/fuzz.rs", walproof::audit::fuzz_one) },

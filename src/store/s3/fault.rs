@@ -133,7 +133,7 @@ impl Refusal {
         let bucket = place.bucket;
         let message = format!("{what}: {}", self.said());
         if self.fault.message.to_ascii_lowercase().contains("kms") {
-            let key = kms_arn(&self.fault.message).unwrap_or("the KMS key it is encrypted with");
+            let key = kms_arn(&self.fault.message).map_or("the KMS key it is encrypted with".to_owned(), words);
             return StoreError::new(StoreErrorKind::KmsDenied, message).advise(format!("grant kms:Decrypt on {key}"));
         }
         let partition = match place.region {
@@ -226,6 +226,9 @@ mod tests {
         let (kind, again, message) = fault(403, "AccessDenied", kms, None, get);
         assert_eq!((kind, again), (StoreErrorKind::KmsDenied, Again::No));
         assert!(message.ends_with("; grant kms:Decrypt on arn:aws:kms:eu-west-1:1:key/1-2"), "{message}");
+        // A server's words reach the terminal without its control characters.
+        let message = fault(403, "AccessDenied", "kms arn:aws:kms:eu:1:key/\u{1b}c", None, get).2;
+        assert!(message.ends_with("; grant kms:Decrypt on arn:aws:kms:eu:1:key/%1Bc"), "{message}");
         assert_eq!(
             text(400, "AuthorizationHeaderMalformed", "", Some("eu-central-1"), Asked::List),
             "cannot list s3://b/: the bucket lives in eu-central-1, not in us-east-1; set the region to eu-central-1, or leave it out: it is then found"
