@@ -63,11 +63,11 @@ impl ContentAsked {
 }
 
 /// Where an archive that was found lies.
-fn source(target: &Target, known: &Known) -> Source {
+pub(super) fn source(target: &Target, known: &Known) -> Source {
     target.source(known.archive.root.as_bytes())
 }
 
-fn archive_id(target: &Target, found: &Catalogued) -> ArchiveId {
+pub(super) fn archive_id(target: &Target, found: &Catalogued) -> ArchiveId {
     ArchiveId::new(&found.url, target.storages[0].store.endpoint().as_deref())
 }
 

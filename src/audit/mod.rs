@@ -7,6 +7,7 @@ mod errors;
 mod fuzz;
 mod history;
 mod listing;
+mod moment;
 mod objects;
 mod remember;
 mod restores;
@@ -23,6 +24,7 @@ pub use errors::AuditError;
 #[doc(hidden)]
 pub use fuzz::{fuzz_document, fuzz_one};
 pub use history::history;
+pub use moment::{ContentMoment, Located, locate};
 pub use objects::bucket_objects;
 pub use remember::{archive_id, remember, summary};
 pub use restores::{id_of as restore_id, remember_tests, remembered};

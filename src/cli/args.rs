@@ -113,6 +113,12 @@ pub struct ReachArgs {
     /// The position, e.g. 16/B374D848
     #[arg(long, value_name = "LSN", group = "moment")]
     pub lsn: Option<Lsn>,
+    /// The end of a transaction, in WAL that `verify --state` has read
+    #[arg(long, value_name = "XID", group = "moment")]
+    pub xid: Option<u32>,
+    /// A restore point made with pg_create_restore_point, in WAL that `verify --state` has read
+    #[arg(long, value_name = "NAME", group = "moment")]
+    pub name: Option<String>,
     /// Only along the way to this timeline
     #[arg(long, value_name = "N", value_parser = timeline)]
     pub timeline: Option<TimelineId>,

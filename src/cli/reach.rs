@@ -4,9 +4,37 @@ use super::Outcome;
 use super::args::ReachArgs;
 use super::session::Session;
 use super::state::Memory;
-use crate::audit::{self, Content};
+use crate::audit::{self, Content, ContentMoment, Known, Located};
 use crate::catalog::{self, Moment, Verdict};
+use crate::model::TimelineId;
 use crate::report::{ReachReport, reach_report, render_reach};
+
+/// What was asked for.
+enum Asked {
+    Known(Moment),
+    InContent(ContentMoment),
+}
+
+/// The last of several places that lies on the way asked for, with the timeline to name.
+fn choose<'a>(
+    located: &'a [Located],
+    known: &Known,
+    timeline: Option<TimelineId>,
+) -> Option<(&'a Located, TimelineId)> {
+    let size = known.archive.segment_size;
+    let holds = |one: &Located, target: TimelineId| {
+        known.archive.timelines.path(target).owner(one.lsn.end_segment(size), size) == one.timeline
+    };
+    let latest = known.recovery.latest;
+    let on_the_way = |target: Option<TimelineId>| {
+        let target = target?;
+        located.iter().rev().find(|one| holds(one, target)).map(|one| (one, target))
+    };
+    match timeline {
+        Some(_) => on_the_way(timeline),
+        None => on_the_way(latest).or_else(|| located.last().map(|one| (one, one.timeline))),
+    }
+}
 
 /// `walproof reach`
 pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
@@ -16,10 +44,12 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
         [one] if one == "json" || one == "jsonl" => true,
         _ => anyhow::bail!("reach writes text or json"),
     };
-    let moment = match (args.lsn, args.time) {
-        (Some(lsn), _) => Moment::Lsn(lsn),
-        (None, Some(time)) => Moment::Time(time),
-        (None, None) => anyhow::bail!("name the moment: --time or --lsn"),
+    let asked = match (args.lsn, args.time, args.xid, args.name) {
+        (Some(lsn), ..) => Asked::Known(Moment::Lsn(lsn)),
+        (None, Some(time), ..) => Asked::Known(Moment::Time(time)),
+        (None, None, Some(xid), _) => Asked::InContent(ContentMoment::Transaction(xid)),
+        (None, None, None, Some(name)) => Asked::InContent(ContentMoment::RestorePoint(name)),
+        (None, None, None, None) => anyhow::bail!("name the moment: --time, --lsn, --xid or --name"),
     };
     let session = Session::new(&args.common)?;
     let names: Vec<String> = args.archive.iter().cloned().collect();
@@ -31,7 +61,7 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
     for place in session.places(&names)? {
         for target in session.open(&place).await? {
             for found in audit::catalogue(&target, &session.options, &session.ctx).await? {
-                if let Some(error) = found.error {
+                if let Some(error) = &found.error {
                     anyhow::bail!("{}: {error}", found.url);
                 }
                 let Content::Known(known) = &found.content else { continue };
@@ -41,9 +71,23 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
                         found.url
                     );
                 }
-                let answer = catalog::reach(&known.archive, &known.recovery, moment, args.timeline);
+                let (moment, timeline, note) = match &asked {
+                    Asked::Known(moment) => (*moment, args.timeline, None),
+                    Asked::InContent(wanted) => {
+                        let located = audit::locate(&target, &found, state.as_ref(), wanted, &session.ctx).await;
+                        let located = located.map_err(|why| anyhow::anyhow!("{}: {why}", found.url))?;
+                        match choose(&located, known, args.timeline) {
+                            Some((one, timeline)) => (Moment::Lsn(one.lsn), Some(timeline), Some(one.note.clone())),
+                            None => {
+                                anyhow::bail!("{}: {}, not on the way to that timeline", found.url, located[0].note)
+                            }
+                        }
+                    }
+                };
+                let answer = catalog::reach(&known.archive, &known.recovery, moment, timeline);
                 let mut report =
                     reach_report(&found.name, &found.url, &known.archive, &known.recovery, moment, &answer);
+                report.reasons.extend(note);
                 if let Some(state) = &state {
                     // An estimate is a courtesy: a state that cannot be read takes nothing away from the answer.
                     let id = audit::restore_id(&target, &found.url);

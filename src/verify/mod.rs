@@ -9,6 +9,7 @@
 pub mod backup;
 mod engine;
 mod ledger;
+mod moment;
 mod object;
 mod parts;
 mod plan;
@@ -17,5 +18,6 @@ mod wal;
 
 pub use engine::{Options, Verified, run};
 pub use ledger::{Ledger, Proofs};
+pub use moment::{Ended, find_transaction};
 pub use plan::{Estimate, Plan, Share};
 pub use request::{BackupChoice, Request, WalChoice};
