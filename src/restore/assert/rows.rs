@@ -50,15 +50,17 @@ pub(super) async fn rows(
     let earlier = before.get(&key).copied();
     counts.insert(key, count);
     let mut holds = wanted.min.is_none_or(|min| count >= min) && wanted.max.is_none_or(|max| count <= max);
-    if let Some(earlier) = earlier {
-        for (share, also_more) in [(wanted.max_drop, false), (wanted.max_drift, true)] {
-            let Some(share) = share else { continue };
-            let room = share.of(earlier);
-            holds &= count >= earlier.saturating_sub(room);
-            holds &= !also_more || count <= earlier.saturating_add(room);
-            let direction = if also_more { "fewer or more" } else { "fewer" };
-            limits.push(format!("at most {share} {direction} than {earlier}"));
-        }
+    for (share, also_more) in [(wanted.max_drop, false), (wanted.max_drift, true)] {
+        let Some(share) = share else { continue };
+        let direction = if also_more { "fewer or more" } else { "fewer" };
+        let Some(earlier) = earlier else {
+            limits.push(format!("at most {share} {direction} than in the run before"));
+            continue;
+        };
+        let room = share.of(earlier);
+        holds &= count >= earlier.saturating_sub(room);
+        holds &= !also_more || count <= earlier.saturating_add(room);
+        limits.push(format!("at most {share} {direction} than {earlier}"));
     }
     let compares = wanted.max_drop.is_some() || wanted.max_drift.is_some();
     let outcome = outcome.expected(limits.join(", ")).actual(count.to_string());
