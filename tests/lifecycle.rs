@@ -498,3 +498,119 @@ fn a_draft_holds_what_is_seen_as_comments() {
     refuses(&run(&["policy", "init", root, "-o", file]), &["is there already"]);
     refuses(&run(&["policy", "init", "/nonexistent"]), &["/nonexistent"]);
 }
+/// A schema of `docs/schema`.
+fn schema(name: &str) -> Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/schema").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Whether a value is what a schema says: every keyword that our schemas use, and no other. Stricter than they are in one
+/// thing: a member that the schema does not know is a mistake here, though not for readers.
+fn holds(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+    let Value::Object(keywords) = schema else {
+        return if schema == &Value::Bool(true) { Ok(()) } else { Err(format!("{at}: nothing is allowed here")) };
+    };
+    for (keyword, wanted) in keywords {
+        let list = || wanted.as_array().unwrap_or_else(|| panic!("{keyword} is no list"));
+        let ok = match keyword.as_str() {
+            "$schema" | "$defs" | "title" | "description" | "default" | "format" => true,
+            "$ref" => {
+                let name = wanted.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
+                holds(root, &root["$defs"][name], value, at)?;
+                true
+            }
+            "type" => {
+                let kinds = wanted.as_array().map_or_else(|| vec![wanted], |kinds| kinds.iter().collect());
+                kinds.iter().any(|kind| match kind.as_str().unwrap() {
+                    "null" => value.is_null(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
+                    "array" => value.is_array(),
+                    "object" => value.is_object(),
+                    other => panic!("type {other}"),
+                })
+            }
+            "enum" => list().contains(value),
+            "const" => wanted == value,
+            "anyOf" => list().iter().any(|each| holds(root, each, value, at).is_ok()),
+            "oneOf" => list().iter().filter(|each| holds(root, each, value, at).is_ok()).count() == 1,
+            "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
+            "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()),
+            "pattern" => value.as_str().is_none_or(|text| text.parse::<walproof::model::Lsn>().is_ok()),
+            "items" => {
+                for (place, item) in value.as_array().into_iter().flatten().enumerate() {
+                    holds(root, wanted, item, &format!("{at}[{place}]"))?;
+                }
+                true
+            }
+            "required" => {
+                list().iter().all(|name| value.as_object().is_none_or(|v| v.contains_key(name.as_str().unwrap())))
+            }
+            "properties" => {
+                for (name, member) in value.as_object().into_iter().flatten() {
+                    match wanted.get(name) {
+                        Some(inner) => holds(root, inner, member, &format!("{at}.{name}"))?,
+                        None => return Err(format!("{at}: the schema does not know {name}")),
+                    }
+                }
+                true
+            }
+            "additionalProperties" => {
+                let known = keywords.get("properties");
+                for (name, member) in value.as_object().into_iter().flatten() {
+                    if known.is_none_or(|known| known.get(name).is_none()) {
+                        holds(root, wanted, member, &format!("{at}.{name}"))?;
+                    }
+                }
+                true
+            }
+            other => panic!("a keyword that nothing here understands: {other}"),
+        };
+        if !ok {
+            return Err(format!("{at}: {value} is not {keyword} {wanted}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn documents_are_what_their_schemas_say() {
+    let lifecycle = schema("lifecycle.json");
+    let objects = own("objects-dumps.json");
+    for (plan, more, code) in [
+        ("plan-whole-bucket.json", &["--inventory", objects.as_str()][..], 1),
+        ("plan-whole-bucket.json", &[], 1),
+        ("plan-safe.json", &[], 0),
+        ("plan-unknown.json", &["--inventory", objects.as_str()], 1),
+        ("template.yaml", &[], 1),
+    ] {
+        let report = json(&check(&[&["--plan", &own(plan), "-f", "json"], more].concat()), code);
+        holds(&lifecycle, &lifecycle, &report, plan).unwrap();
+        for (member, value) in [("buckets", Value::from("none")), ("status", "fine".into()), ("new", 1.into())] {
+            let mut wrong = report.clone();
+            wrong[member] = value;
+            assert!(holds(&lifecycle, &lifecycle, &wrong, plan).is_err(), "the schema refuses no wrong {member}");
+        }
+    }
+    let Some(golden) = g::golden() else { return };
+    let copy = g::Copy::of(&g::root(&golden, "walg-zstd-pg17-timelines"));
+    std::fs::remove_file(copy.path().join("wal_005/000000010000000000000006.zst")).unwrap();
+    let roots =
+        [copy.path().to_path_buf(), g::root(&golden, "walg-zstd-pg17-timelines"), g::root(&golden, "wale-lzo-pg14")];
+    for root in roots {
+        let root = root.to_str().unwrap();
+        for (command, name) in [("audit", "audit.json"), ("list", "list.json")] {
+            let schema = schema(name);
+            let report: Value = serde_json::from_slice(&run(&[command, root, "-f", "json"]).stdout).unwrap();
+            holds(&schema, &schema, &report, command).unwrap();
+        }
+        let reach = schema("reach.json");
+        for lsn in ["0/5000028", "0/6000028", "FF/0"] {
+            let report: Value =
+                serde_json::from_slice(&run(&["reach", root, "--lsn", lsn, "-f", "json"]).stdout).unwrap();
+            holds(&reach, &reach, &report, lsn).unwrap();
+        }
+    }
+}

@@ -38,6 +38,7 @@ impl LayoutKind {
 
 /// How the segment size was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SizeSource {
     /// A backup's name and its start position fit one size only.

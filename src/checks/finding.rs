@@ -8,6 +8,7 @@ use crate::model::{ObjectId, SegmentName, Timestamp};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
@@ -34,6 +35,7 @@ impl Severity {
 
 /// A known loss that somebody accepted until a date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Waiver {
     /// Why it is accepted.
     pub reason: String,
@@ -43,6 +45,7 @@ pub struct Waiver {
 
 /// One thing that is wrong with an archive, with its evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The rule's stable code.
     pub code: Cow<'static, str>,
@@ -170,6 +173,7 @@ impl Finding {
 
 /// What became of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
     /// Looked, and found nothing.
@@ -184,6 +188,7 @@ pub enum OutcomeKind {
 
 /// A rule's line in the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuleOutcome {
     /// The rule.
     pub code: Cow<'static, str>,

@@ -59,6 +59,21 @@ impl Serialize for Lsn {
     }
 }
 
+#[cfg(test)]
+impl schemars::JsonSchema for Lsn {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Lsn".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A position in WAL, as PostgreSQL writes it.",
+            "type": "string",
+            "pattern": "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$"
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for Lsn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

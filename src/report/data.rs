@@ -12,6 +12,7 @@ pub const SCHEMA: &str = "walproof.report/1";
 
 /// One run over one or more archives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -33,6 +34,7 @@ pub struct Report {
 
 /// Name and version of the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tool {
     /// `walproof`.
     pub name: String,
@@ -42,6 +44,7 @@ pub struct Tool {
 
 /// An archive, or a whole run, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Nothing found.
@@ -72,6 +75,7 @@ impl From<Option<Severity>> for Status {
 
 /// Everything found about one archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ArchiveReport {
     /// The cluster's name in the configuration, or one made from the address.
     pub name: String,
@@ -156,6 +160,7 @@ pub struct ArchiveReport {
 
 /// The last restore that reached its target, and whose objects have not changed since.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LastRestore {
     /// Which backup.
     pub backup: String,
@@ -171,6 +176,7 @@ pub struct LastRestore {
 
 /// A cluster that wrote to the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncarnationReport {
     /// Its identifier.
     pub system_identifier: Option<String>,
@@ -186,6 +192,7 @@ pub struct IncarnationReport {
 
 /// What listing an archive cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listing {
     /// Objects of this archive.
     pub objects: u64,
@@ -203,6 +210,7 @@ pub struct Listing {
 
 /// One timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TimelineReport {
     /// Its number.
     pub id: u32,
@@ -232,6 +240,7 @@ pub struct TimelineReport {
 
 /// A stretch of missing segments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GapReport {
     /// First missing segment.
     pub first: String,
@@ -243,6 +252,7 @@ pub struct GapReport {
 
 /// A stretch of existing segments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunReport {
     /// First segment.
     pub first: String,
@@ -261,6 +271,7 @@ pub struct RunReport {
 
 /// Rungs of a run of WAL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WalRungs {
     /// The objects exist.
     pub listed: Option<Timestamp>,
@@ -272,6 +283,7 @@ pub struct WalRungs {
 
 /// The ladder of proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Rung {
     /// The sentinel exists and parses.
@@ -304,6 +316,7 @@ impl Rung {
 
 /// When a backup reached each rung.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rungs {
     /// See [`Rung::Listed`].
     pub listed: Option<Timestamp>,
@@ -336,6 +349,7 @@ impl Rungs {
 
 /// Whether an obstacle to restoring is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Restorable {
     /// None is known at this rung.
@@ -348,6 +362,7 @@ pub enum Restorable {
 
 /// One base backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BackupReport {
     /// Its name.
     pub name: String,
@@ -405,6 +420,7 @@ pub struct BackupReport {
 
 /// Sizes of a backup in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BackupSize {
     /// As listed.
     pub stored: u64,
@@ -417,6 +433,7 @@ pub struct BackupSize {
 
 /// How far a backup reaches on the way to one timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RecoveryReport {
     /// Where the way leads.
     pub timeline: u32,
@@ -444,6 +461,7 @@ pub struct RecoveryReport {
 
 /// A recovery window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WindowReport {
     /// Where the way leads.
     pub timeline: u32,
@@ -465,6 +483,7 @@ pub struct WindowReport {
 
 /// A hole in a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HoleReport {
     /// First position that cannot be reached.
     pub from_lsn: Lsn,
@@ -478,6 +497,7 @@ pub struct HoleReport {
 
 /// The window at a moment to come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ForecastPoint {
     /// From then on.
     pub at: Timestamp,

@@ -14,6 +14,7 @@ const STEPS_MAX: usize = 5000;
 
 /// What is known of a bucket's rules and what follows from them for one archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LifecycleReport {
     /// Where the rules were read.
     pub source: String,
@@ -39,6 +40,7 @@ pub struct LifecycleReport {
 
 /// Something that ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EndReport {
     /// The first moment it may be so.
     pub at: Timestamp,
@@ -54,6 +56,7 @@ pub struct EndReport {
 
 /// What one run of a backup tool's own deletion would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ToolReport {
     /// The tool's command or setting.
     pub tool: String,

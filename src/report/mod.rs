@@ -15,6 +15,8 @@ mod restore;
 mod text;
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};

@@ -11,6 +11,7 @@ use crate::model::{Lsn, SegmentSize, Timestamp};
 
 /// `walproof.reach/1`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReachReport {
     /// `walproof.reach/1`.
     pub schema: String,
@@ -53,6 +54,7 @@ pub struct ReachReport {
 
 /// A reachable moment next to one that is not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NearReport {
     /// Its position.
     pub lsn: Lsn,

@@ -9,6 +9,7 @@ use crate::model::{Lsn, ObjectId, SegmentNo, Timestamp};
 
 /// How a test restore ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreOutcome {
     /// The target was reached and everything that was asserted holds.
@@ -35,6 +36,7 @@ impl RestoreOutcome {
 
 /// A part of a test restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreStep {
     /// Choosing backup, timeline and target; nothing was read for it but the listing.
@@ -67,6 +69,7 @@ impl RestoreStep {
 
 /// What a part of a test restore took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StepTime {
     /// Which.
     pub name: RestoreStep,
@@ -79,6 +82,7 @@ pub struct StepTime {
 
 /// Why a restore failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RestoreFailure {
     /// The rule that reports it.
     pub code: String,
@@ -91,6 +95,7 @@ pub struct RestoreFailure {
 
 /// One assertion, or one of walproof's own looks at the restored data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AssertionResult {
     /// As the configuration or the file calls it.
     pub name: String,
@@ -112,6 +117,7 @@ pub struct AssertionResult {
 
 /// One test restore: an entry of a report's `restore_tests`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RestoreTest {
     /// The backup.
     pub backup: String,

@@ -80,6 +80,7 @@ impl Ends {
 
 /// An object that lives shorter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ObjectLoss {
     /// Its key.
     pub key: String,
@@ -95,6 +96,7 @@ pub struct ObjectLoss {
 
 /// Numbers over all objects of a bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Objects in the bucket.
     pub objects_total: usize,

@@ -12,6 +12,7 @@ pub const SCHEMA: &str = "walproof.lifecycle/1";
 
 /// What a change of lifecycle rules, or a deletion, would do before it is applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChangeReport {
     /// [`SCHEMA`].
     pub schema: String,
@@ -49,6 +50,7 @@ pub struct ChangeReport {
 
 /// What a change does to one bucket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BucketReport {
     /// Its name, or the resource that will make it.
     pub bucket: String,
@@ -86,6 +88,7 @@ pub struct BucketReport {
 
 /// Days back to the oldest backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DaysReport {
     /// Without the change; absent: no backup.
     pub before_days: Option<u64>,
@@ -95,6 +98,7 @@ pub struct DaysReport {
 
 /// A window that rules guarantee when backups go on as they did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuaranteedReport {
     /// Whose.
     pub cluster: String,
