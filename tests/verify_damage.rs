@@ -10,3 +10,5 @@ mod golden_support;
 mod library;
 #[path = "verify_damage/rules.rs"]
 mod rules;
+#[path = "verify_damage/table.rs"]
+mod table;

@@ -103,7 +103,7 @@ fn answer(problem: Problem, purpose: Purpose) -> Result<Answer, StoreError> {
     let unread = |why: String, key_missing| Ok(Answer::Unread { why, key_missing });
     match problem {
         Problem::Gone => Ok(Answer::Gone),
-        Problem::KeyMissing(_) => unread("it is encrypted and no key was given".to_owned(), true),
+        Problem::KeyMissing(_) | Problem::Noise(_) => unread("it is encrypted and no key was given".to_owned(), true),
         // The first page says who wrote a segment; whether the whole object decodes is for `verify` to say.
         Problem::Damaged(defect) if !matches!(purpose, Purpose::FirstPage(_)) => {
             Ok(Answer::Broken(format!("does not decode: {defect}")))

@@ -157,8 +157,9 @@ fn is_plausible_brotli(head: &[u8]) -> bool {
     let mut plain = vec![0; 4096];
     let (mut used, mut made) = (0, 0);
     while made < plain.len() {
-        // An error later in the stream is damage, and the decoder will name it.
-        let Ok(step) = brotli.step(&head[used..], &mut plain[made..]) else { break };
+        // In small steps: an error later in the stream is damage, and the decoder will name it.
+        let next = head.len().min(used + 512);
+        let Ok(step) = brotli.step(&head[used..next], &mut plain[made..]) else { break };
         used += step.used;
         made += step.made;
         if step.ended || (step.used == 0 && step.made == 0) {

@@ -15,6 +15,9 @@ pub enum Problem {
     Refused(String),
     /// It is encrypted and no key was given.
     KeyMissing(String),
+    /// Not what its name promises, no key was given, and its bytes look random: encrypted, or overwritten. Which of
+    /// the two, only other objects of the archive can tell.
+    Noise(CodecError),
     /// A key was given and does not open it: another key's object, or damage to its very first bytes.
     WrongKey(CodecError),
     /// It is damaged.
@@ -44,7 +47,8 @@ impl Problem {
     pub fn of_io(error: &io::Error) -> Self {
         if let Some(defect) = codec::codec_error(error) {
             return match defect.kind {
-                CodecErrorKind::KeyMissing | CodecErrorKind::LooksEncrypted => Problem::KeyMissing(defect.to_string()),
+                CodecErrorKind::KeyMissing => Problem::KeyMissing(defect.to_string()),
+                CodecErrorKind::LooksEncrypted => Problem::Noise(defect.clone()),
                 CodecErrorKind::WrongKey => Problem::WrongKey(defect.clone()),
                 CodecErrorKind::Kms(_) | CodecErrorKind::Unsupported => Problem::Refused(defect.to_string()),
                 CodecErrorKind::TooLarge(_) | CodecErrorKind::WindowTooLarge => Problem::TooLarge(defect.clone()),
@@ -80,7 +84,9 @@ impl fmt::Display for Problem {
         match self {
             Problem::Gone => f.write_str("the store has no such object"),
             Problem::Refused(why) | Problem::KeyMissing(why) | Problem::Other(why) => f.write_str(why),
-            Problem::WrongKey(error) | Problem::Damaged(error) | Problem::TooLarge(error) => error.fmt(f),
+            Problem::Noise(error) | Problem::WrongKey(error) | Problem::Damaged(error) | Problem::TooLarge(error) => {
+                error.fmt(f)
+            }
             Problem::Store(error) => error.fmt(f),
             Problem::Stopped => f.write_str("stopped on request"),
         }

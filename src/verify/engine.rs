@@ -1,5 +1,6 @@
 //! Runs a plan: objects are asked for ahead, decoded on a few threads, and judged in order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::catalog::Archive;
 use crate::catalog::evidence::{ContentEvidence, Damage, DamageKind, UnreadReason};
 use crate::codec::{CodecErrorKind, EncryptionSeen};
 use crate::fetch::{Problem, Source, Stored};
-use crate::model::{ObjectKey, SegmentSize};
+use crate::model::{ObjectKey, SegmentNo, SegmentSize};
 use crate::run::{ProgressUnit, RunContext};
 use crate::wal::SegmentSummary;
 
@@ -72,7 +73,7 @@ pub async fn run(
         jobs: Arc::new(Semaphore::new(options.jobs.max(1))),
         ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
         objects_ahead: options.connections.clamp(1, AHEAD_OBJECTS_MAX).max(options.jobs),
-        judge: Judge::default(),
+        judge: Judge::new(archive.segment_size),
     };
     let (segments, points) = engine.segments(segments, &mut evidence).await;
     let mut proven = Vec::new();
@@ -88,7 +89,7 @@ pub async fn run(
     for item in backups.into_iter().rev() {
         proven.extend(parts.one(item, &mut engine.judge, &mut evidence).await);
     }
-    engine.judge.settle(archive.segment_size, &mut evidence);
+    engine.judge.settle(archive, &mut evidence);
     ctx.progress.finish();
     // Restore points that earlier runs met in segments that were not read now.
     evidence.restore_points.clone_from(&points);
@@ -194,8 +195,9 @@ async fn wait_for_job(
 }
 
 /// Sorts what reading objects showed, and settles at the end what only all of them together can tell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Judge {
+    size: SegmentSize,
     /// Set when nothing more is to be asked of the store.
     stop: crate::run::Cancel,
     failures_in_a_row: u32,
@@ -206,6 +208,12 @@ pub(super) struct Judge {
     opened_with_key: u64,
     /// Objects that the keys at hand do not open.
     wrong_key: Vec<(Damage, u64)>,
+    /// Objects that look encrypted although no key was given.
+    noise: Vec<(Damage, u64)>,
+    /// The furthest segment that needed no key.
+    plain_upto: Option<SegmentNo>,
+    /// Folders of tars that needed none; at most [`UNSETTLED_MAX`].
+    plain_folders: BTreeSet<Vec<u8>>,
     /// ETags that turned out to be MD5 sums.
     etags_equal: u64,
     /// ETags that differ from the MD5 sum.
@@ -215,7 +223,31 @@ pub(super) struct Judge {
 /// Objects that are settled at the end; further ones are taken for what the first are.
 const UNSETTLED_MAX: usize = 5000;
 
+/// The folder of an object's key.
+fn folder(key: &ObjectKey) -> &[u8] {
+    let bytes = key.as_bytes();
+    &bytes[..bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
+}
+
 impl Judge {
+    fn new(size: SegmentSize) -> Self {
+        Judge {
+            size,
+            stop: crate::run::Cancel::default(),
+            failures_in_a_row: 0,
+            failures: 0,
+            first_failure: None,
+            stopped: 0,
+            opened_with_key: 0,
+            wrong_key: Vec::new(),
+            noise: Vec::new(),
+            plain_upto: None,
+            plain_folders: BTreeSet::new(),
+            etags_equal: 0,
+            etags_differ: Vec::new(),
+        }
+    }
+
     fn segment(&mut self, (item, read): SegmentRead, fold: &mut Fold<'_>, out: &mut ContentEvidence) {
         let Some(read) = read else {
             return if item.known.is_some() { fold.known(item, out) } else { fold.unread(&item, out) };
@@ -287,7 +319,10 @@ impl Judge {
     ) -> Object {
         let Some(problem) = seen.problem else {
             self.failures_in_a_row = 0;
-            self.opened_with_key += u64::from(!matches!(seen.encryption, None | Some(EncryptionSeen::None)));
+            match seen.encryption {
+                None | Some(EncryptionSeen::None) => self.opened_plain(&of(DamageKind::Codec, String::new())),
+                Some(_) => self.opened_with_key += 1,
+            }
             return Object::Whole;
         };
         match problem {
@@ -311,6 +346,10 @@ impl Judge {
             Problem::TooLarge(error) if matches!(error.kind, CodecErrorKind::TooLarge(_)) => {
                 Object::Damaged(vec![of(DamageKind::Length, error.to_string())])
             }
+            Problem::Noise(error) if self.noise.len() < UNSETTLED_MAX => {
+                self.noise.push((of(DamageKind::Codec, error.to_string()), size));
+                Object::Unread
+            }
             Problem::WrongKey(error) => {
                 let mut damage = of(DamageKind::Decrypt, error.to_string());
                 damage.offset = Some(error.at_input_byte);
@@ -332,7 +371,7 @@ impl Judge {
     pub(super) fn not_read(&mut self, problem: &Problem, key: &ObjectKey, size: u64, out: &mut ContentEvidence) {
         let reason = match problem {
             Problem::Gone => UnreadReason::Gone,
-            Problem::KeyMissing(_) => UnreadReason::KeyMissing,
+            Problem::KeyMissing(_) | Problem::Noise(_) => UnreadReason::KeyMissing,
             Problem::Refused(_) | Problem::TooLarge(_) => UnreadReason::Refused,
             Problem::Stopped => UnreadReason::Stopped,
             _ => UnreadReason::Store,
@@ -362,19 +401,49 @@ impl Judge {
         out.not_read(reason, &why, key, size);
     }
 
+    fn opened_plain(&mut self, object: &Damage) {
+        match object.segment {
+            Some(segment) => self.plain_upto = self.plain_upto.max(segment.number(self.size)),
+            None if self.plain_folders.len() < UNSETTLED_MAX => {
+                self.plain_folders.insert(folder(&object.key).to_vec());
+            }
+            None => {}
+        }
+    }
+
     /// What only all objects together tell: whether the key at hand is the archive's, and what its ETags are.
-    fn settle(&mut self, size: SegmentSize, out: &mut ContentEvidence) {
+    fn settle(&mut self, archive: &Archive, out: &mut ContentEvidence) {
+        let size = archive.segment_size;
+        let lost = |damage: &Damage, out: &mut ContentEvidence| {
+            if let Some(segment) = damage.segment.filter(|_| !damage.harmless)
+                && let Some(number) = segment.number(size)
+            {
+                out.wal.entry(segment.timeline).or_default().damaged.push(number);
+            }
+        };
+        let read_before = archive.first_pages.iter().filter(|(_, page)| page.is_known());
+        let plain_upto = read_before.filter_map(|(name, _)| name.number(size)).max().max(self.plain_upto);
+        for (damage, bytes) in std::mem::take(&mut self.noise) {
+            // Encryption is turned on for all that comes, and for a whole backup: noise before or beside what needs no
+            // key was overwritten.
+            let overwritten = match damage.segment {
+                Some(segment) => segment.number(size) < plain_upto,
+                None => self.plain_folders.contains(folder(&damage.key)),
+            };
+            if overwritten {
+                lost(&damage, out);
+                out.damage(damage);
+            } else {
+                out.not_read(UnreadReason::KeyMissing, &damage.message, &damage.key, bytes);
+            }
+        }
         for (damage, bytes) in std::mem::take(&mut self.wrong_key) {
             if self.opened_with_key == 0 {
                 let why = "no key that was given opens any object of the archive";
                 out.not_read(UnreadReason::KeyMissing, why, &damage.key, bytes);
                 continue;
             }
-            if let Some(segment) = damage.segment.filter(|_| !damage.harmless)
-                && let Some(number) = segment.number(size)
-            {
-                out.wal.entry(segment.timeline).or_default().damaged.push(number);
-            }
+            lost(&damage, out);
             let codec = Damage { kind: DamageKind::Codec, ..damage.clone() };
             out.damage(damage);
             out.damage(codec);

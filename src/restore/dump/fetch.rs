@@ -125,7 +125,9 @@ fn words(problem: &Problem) -> String {
         Problem::Gone => "the object is gone".to_owned(),
         Problem::Stopped => "interrupted".to_owned(),
         Problem::Refused(text) | Problem::KeyMissing(text) | Problem::Other(text) => text.clone(),
-        Problem::WrongKey(error) | Problem::Damaged(error) | Problem::TooLarge(error) => error.to_string(),
+        Problem::Noise(error) | Problem::WrongKey(error) | Problem::Damaged(error) | Problem::TooLarge(error) => {
+            error.to_string()
+        }
         Problem::Store(error) => error.to_string(),
     }
 }

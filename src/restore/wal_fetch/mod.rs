@@ -183,9 +183,11 @@ impl Run<'_> {
 fn sorted(key: &str, problem: Problem) -> FetchError {
     match problem {
         Problem::Stopped => FetchError::Stopped,
-        Problem::Damaged(_) | Problem::TooLarge(_) | Problem::KeyMissing(_) | Problem::WrongKey(_) => {
-            FetchError::Damaged(format!("{key}: {problem}"))
-        }
+        Problem::Damaged(_)
+        | Problem::TooLarge(_)
+        | Problem::KeyMissing(_)
+        | Problem::Noise(_)
+        | Problem::WrongKey(_) => FetchError::Damaged(format!("{key}: {problem}")),
         problem => FetchError::Failed(format!("{key}: {problem}")),
     }
 }
