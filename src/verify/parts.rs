@@ -90,6 +90,7 @@ impl Backups<'_> {
                     out.notes.push(format!("{}: not checked: {why}", backup.name));
                 }
             }
+            out.manifests += u64::from(conclusion.manifest_compared);
             out.backup_defects.extend(conclusion.defects);
         }
         let (intact, valid) = (proof.intact.is_some(), proof.valid.is_some());
