@@ -1,5 +1,6 @@
 use super::words::{clean, moment, span};
 use crate::catalog::LayoutKind;
+use crate::catalog::evidence::RestoreOutcome;
 use crate::checks::Severity;
 use crate::report::data::{ArchiveReport, Restorable, Status, WindowReport};
 
@@ -26,6 +27,11 @@ pub(in crate::report) fn of(archive: &ArchiveReport) -> Vec<String> {
             return lines;
         }
     }
+    // Whatever the listing says: a restore that was tried and failed is the answer.
+    let failed = archive.restore_tests.iter().filter(|test| test.outcome == RestoreOutcome::Failed);
+    lines.extend(
+        failed.map(|test| format!("the test restore of {} to {} failed", clean(&test.backup), clean(&test.target))),
+    );
     if archive.layout.as_deref() == Some(LayoutKind::Files.name()) {
         dumps(archive, &mut lines);
         return lines;
