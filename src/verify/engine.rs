@@ -1,22 +1,20 @@
 //! Runs a plan: objects are asked for ahead, decoded on a few threads, and judged in order.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 
+use super::judge::Judge;
 use super::ledger::{Ledger, Proofs};
-use super::object::{Seen, StoreSum};
+use super::object::Seen;
 use super::parts::Backups;
 use super::plan::{Plan, SegmentItem};
 use super::wal::{self, Fold};
 use crate::catalog::Archive;
-use crate::catalog::evidence::{ContentEvidence, Damage, DamageKind, UnreadReason};
-use crate::codec::{CodecErrorKind, EncryptionSeen};
+use crate::catalog::evidence::ContentEvidence;
 use crate::fetch::{Problem, Source, Stored};
-use crate::model::{ObjectKey, SegmentNo, SegmentSize};
 use crate::run::{ProgressUnit, RunContext};
 use crate::wal::SegmentSummary;
 
@@ -24,8 +22,6 @@ use crate::wal::SegmentSummary;
 const AHEAD_BYTES: usize = 32 << 20;
 /// Objects asked for ahead of the decoders.
 const AHEAD_OBJECTS_MAX: usize = 64;
-/// After so many failures of the store in a row nothing more is asked of it.
-const FAILURES_MAX: u32 = 20;
 
 /// How much a run takes of the machine.
 #[derive(Debug, Clone, Copy)]
@@ -117,9 +113,6 @@ struct Engine<'a> {
     judge: Judge,
 }
 
-/// One segment's object, read or not.
-type SegmentRead = (SegmentItem, Option<Result<(Seen, SegmentSummary), Problem>>);
-
 impl Engine<'_> {
     async fn segments(
         &mut self,
@@ -191,305 +184,5 @@ async fn wait_for_job(
                 }
             }
         }
-    }
-}
-
-/// Sorts what reading objects showed, and settles at the end what only all of them together can tell.
-#[derive(Debug)]
-pub(super) struct Judge {
-    size: SegmentSize,
-    /// Set when nothing more is to be asked of the store.
-    stop: crate::run::Cancel,
-    failures_in_a_row: u32,
-    failures: u64,
-    first_failure: Option<String>,
-    stopped: u64,
-    /// Objects that a key opened.
-    opened_with_key: u64,
-    /// Objects that the keys at hand do not open.
-    wrong_key: Vec<(Damage, u64)>,
-    /// Objects that look encrypted although no key was given.
-    noise: Vec<(Damage, u64)>,
-    /// The furthest segment that needed no key.
-    plain_upto: Option<SegmentNo>,
-    /// Folders of tars that needed none; at most [`UNSETTLED_MAX`].
-    plain_folders: BTreeSet<Vec<u8>>,
-    /// ETags that turned out to be MD5 sums.
-    etags_equal: u64,
-    /// ETags that differ from the MD5 sum.
-    etags_differ: Vec<Damage>,
-}
-
-/// Objects that are settled at the end; further ones are taken for what the first are.
-const UNSETTLED_MAX: usize = 5000;
-
-/// The folder of an object's key.
-fn folder(key: &ObjectKey) -> &[u8] {
-    let bytes = key.as_bytes();
-    &bytes[..bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
-}
-
-impl Judge {
-    fn new(size: SegmentSize) -> Self {
-        Judge {
-            size,
-            stop: crate::run::Cancel::default(),
-            failures_in_a_row: 0,
-            failures: 0,
-            first_failure: None,
-            stopped: 0,
-            opened_with_key: 0,
-            wrong_key: Vec::new(),
-            noise: Vec::new(),
-            plain_upto: None,
-            plain_folders: BTreeSet::new(),
-            etags_equal: 0,
-            etags_differ: Vec::new(),
-        }
-    }
-
-    fn segment(&mut self, (item, read): SegmentRead, fold: &mut Fold<'_>, out: &mut ContentEvidence) {
-        let Some(read) = read else {
-            return if item.known.is_some() { fold.known(item, out) } else { fold.unread(&item, out) };
-        };
-        let of = |kind, message: String| Damage {
-            segment: Some(item.name),
-            harmless: item.partial,
-            ..damage(kind, &item.key, item.storage, message)
-        };
-        let (seen, summary) = match read {
-            Ok(read) => read,
-            Err(problem) => {
-                self.not_read(&problem, &item.key, item.size, out);
-                return fold.unread(&item, out);
-            }
-        };
-        out.totals.wal_bytes += seen.bytes;
-        let mut broken = Vec::new();
-        if let Some(damage) = self.store_sum(&seen, &of, out) {
-            broken.push(damage);
-        }
-        match self.object(seen, &of, item.size, out) {
-            Object::Whole => {}
-            Object::Damaged(damages) => broken.extend(damages),
-            Object::Unread => return fold.unread(&item, out),
-        }
-        out.totals.wal_segments += 1;
-        fold.read(item, summary, broken, out);
-    }
-
-    /// What the store's own checksum says.
-    pub(super) fn store_sum(
-        &mut self,
-        seen: &Seen,
-        of: &dyn Fn(DamageKind, String) -> Damage,
-        out: &mut ContentEvidence,
-    ) -> Option<Damage> {
-        match &seen.store {
-            StoreSum::NotCompared => None,
-            StoreSum::Equal { etag } => {
-                out.totals.store_checksums += 1;
-                self.etags_equal += u64::from(*etag);
-                None
-            }
-            StoreSum::Differs { kind, expected, found, etag } => {
-                let message =
-                    format!("the store holds the {kind} {expected}, the {} bytes read give {found}", seen.bytes);
-                let mut damage = of(DamageKind::StoreChecksum, message);
-                (damage.expected, damage.found) = (Some(expected.clone()), Some(found.clone()));
-                if *etag {
-                    if self.etags_differ.len() < UNSETTLED_MAX {
-                        self.etags_differ.push(damage);
-                    }
-                    return None;
-                }
-                out.totals.store_checksums += 1;
-                Some(damage)
-            }
-        }
-    }
-
-    /// Why an object could not be read to its end, if so.
-    pub(super) fn object(
-        &mut self,
-        seen: Seen,
-        of: &dyn Fn(DamageKind, String) -> Damage,
-        size: u64,
-        out: &mut ContentEvidence,
-    ) -> Object {
-        let Some(problem) = seen.problem else {
-            self.failures_in_a_row = 0;
-            match seen.encryption {
-                None | Some(EncryptionSeen::None) => self.opened_plain(&of(DamageKind::Codec, String::new())),
-                Some(_) => self.opened_with_key += 1,
-            }
-            return Object::Whole;
-        };
-        match problem {
-            Problem::Damaged(error) => {
-                self.failures_in_a_row = 0;
-                self.opened_with_key += u64::from(!matches!(seen.encryption, None | Some(EncryptionSeen::None)));
-                let at = |mut damage: Damage| {
-                    damage.offset = Some(error.at_input_byte);
-                    damage
-                };
-                let codec = at(of(DamageKind::Codec, error.to_string()));
-                match error.kind {
-                    CodecErrorKind::Decrypt | CodecErrorKind::NoFinalTag => {
-                        // It neither authenticates nor, for that, decodes to its end.
-                        let decrypt = at(of(DamageKind::Decrypt, error.to_string()));
-                        Object::Damaged(vec![decrypt, codec])
-                    }
-                    _ => Object::Damaged(vec![codec]),
-                }
-            }
-            Problem::TooLarge(error) if matches!(error.kind, CodecErrorKind::TooLarge(_)) => {
-                Object::Damaged(vec![of(DamageKind::Length, error.to_string())])
-            }
-            Problem::Noise(error) if self.noise.len() < UNSETTLED_MAX => {
-                self.noise.push((of(DamageKind::Codec, error.to_string()), size));
-                Object::Unread
-            }
-            Problem::WrongKey(error) => {
-                let mut damage = of(DamageKind::Decrypt, error.to_string());
-                damage.offset = Some(error.at_input_byte);
-                if self.wrong_key.len() < UNSETTLED_MAX {
-                    self.wrong_key.push((damage, size));
-                } else {
-                    out.damages_left_out += 1;
-                }
-                Object::Unread
-            }
-            other => {
-                let damage = of(DamageKind::Codec, String::new());
-                self.not_read(&other, &damage.key, size, out);
-                Object::Unread
-            }
-        }
-    }
-
-    pub(super) fn not_read(&mut self, problem: &Problem, key: &ObjectKey, size: u64, out: &mut ContentEvidence) {
-        let reason = match problem {
-            Problem::Gone => UnreadReason::Gone,
-            Problem::KeyMissing(_) | Problem::Noise(_) => UnreadReason::KeyMissing,
-            Problem::Refused(_) | Problem::TooLarge(_) => UnreadReason::Refused,
-            Problem::Stopped => UnreadReason::Stopped,
-            _ => UnreadReason::Store,
-        };
-        match reason {
-            UnreadReason::Store => {
-                self.failures += 1;
-                self.failures_in_a_row += 1;
-                self.first_failure.get_or_insert_with(|| format!("{key}: {problem}"));
-                if self.failures_in_a_row >= FAILURES_MAX {
-                    self.stop.set();
-                }
-            }
-            UnreadReason::Stopped => self.stopped += 1,
-            _ => self.failures_in_a_row = 0,
-        }
-        let why = match problem {
-            Problem::Gone => "they vanished after they were listed".to_owned(),
-            Problem::Stopped => "the run was stopped before".to_owned(),
-            // Positions differ from object to object.
-            Problem::KeyMissing(why) | Problem::Refused(why) => {
-                why.split(" (at byte ").next().unwrap_or(why).replace(&key.to_string(), "the object")
-            }
-            Problem::TooLarge(error) => error.message.clone(),
-            other => other.to_string().replace(&key.to_string(), "the object"),
-        };
-        out.not_read(reason, &why, key, size);
-    }
-
-    fn opened_plain(&mut self, object: &Damage) {
-        match object.segment {
-            Some(segment) => self.plain_upto = self.plain_upto.max(segment.number(self.size)),
-            None if self.plain_folders.len() < UNSETTLED_MAX => {
-                self.plain_folders.insert(folder(&object.key).to_vec());
-            }
-            None => {}
-        }
-    }
-
-    /// What only all objects together tell: whether the key at hand is the archive's, and what its ETags are.
-    fn settle(&mut self, archive: &Archive, out: &mut ContentEvidence) {
-        let size = archive.segment_size;
-        let lost = |damage: &Damage, out: &mut ContentEvidence| {
-            if let Some(segment) = damage.segment.filter(|_| !damage.harmless)
-                && let Some(number) = segment.number(size)
-            {
-                out.wal.entry(segment.timeline).or_default().damaged.push(number);
-            }
-        };
-        let read_before = archive.first_pages.iter().filter(|(_, page)| page.is_known());
-        let plain_upto = read_before.filter_map(|(name, _)| name.number(size)).max().max(self.plain_upto);
-        for (damage, bytes) in std::mem::take(&mut self.noise) {
-            // Encryption is turned on for all that comes, and for a whole backup: noise before or beside what needs no
-            // key was overwritten.
-            let overwritten = match damage.segment {
-                Some(segment) => segment.number(size) < plain_upto,
-                None => self.plain_folders.contains(folder(&damage.key)),
-            };
-            if overwritten {
-                lost(&damage, out);
-                out.damage(damage);
-            } else {
-                out.not_read(UnreadReason::KeyMissing, &damage.message, &damage.key, bytes);
-            }
-        }
-        for (damage, bytes) in std::mem::take(&mut self.wrong_key) {
-            if self.opened_with_key == 0 {
-                let why = "no key that was given opens any object of the archive";
-                out.not_read(UnreadReason::KeyMissing, why, &damage.key, bytes);
-                continue;
-            }
-            lost(&damage, out);
-            let codec = Damage { kind: DamageKind::Codec, ..damage.clone() };
-            out.damage(damage);
-            out.damage(codec);
-        }
-        if self.etags_equal > 0 {
-            out.totals.store_checksums += self.etags_differ.len() as u64;
-            std::mem::take(&mut self.etags_differ).into_iter().for_each(|damage| out.damage(damage));
-        }
-    }
-
-    fn error(&self, ctx: &RunContext) -> Option<String> {
-        if let Some(first) = &self.first_failure {
-            let rest = match self.failures {
-                1 => String::new(),
-                count => format!(" (and {} more objects)", count - 1),
-            };
-            let gave_up = if self.stop.is_set() { "; the rest was not tried" } else { "" };
-            return Some(format!("reading content failed: {first}{rest}{gave_up}"));
-        }
-        (self.stopped > 0 || ctx.cancel.is_set())
-            .then(|| format!("verification was stopped: {} objects were not read", self.stopped))
-    }
-}
-
-/// What became of an object as such.
-pub(super) enum Object {
-    Whole,
-    Damaged(Vec<Damage>),
-    Unread,
-}
-
-/// A damage of an object, to be refined.
-pub(super) fn damage(kind: DamageKind, key: &ObjectKey, storage: u8, message: String) -> Damage {
-    Damage {
-        kind,
-        key: key.clone(),
-        storage,
-        segment: None,
-        backup: None,
-        message,
-        lsn: None,
-        offset: None,
-        count: 1,
-        expected: None,
-        found: None,
-        other: None,
-        harmless: false,
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod backup;
 mod engine;
+mod judge;
 mod ledger;
 mod moment;
 mod object;

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use tokio::sync::Semaphore;
 
 use super::backup::{ChainCheck, ChainSeen, Expectation, PartSeen, check_part, conclude};
-use super::engine::{Judge, Object, damage};
+use super::judge::{Judge, Object, damage};
 use super::ledger::{BackupProven, IdText};
 use super::object::{self, Seen};
 use super::plan::BackupItem;
