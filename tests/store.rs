@@ -1,6 +1,7 @@
 //! Every store behaves alike: one suite for memory, disk, S3 and GCS, then what only servers can do wrong.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+mod described;
 mod support;
 
 #[path = "store/conformance.rs"]
@@ -12,3 +13,5 @@ mod program;
 mod s3;
 #[path = "store/servers.rs"]
 mod servers;
+#[path = "store/versions.rs"]
+mod versions;

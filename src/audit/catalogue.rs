@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::listing::Sorted;
 use super::{AuditError, Options, Target, no_listing, second_look, seconds, sidecars};
-use crate::catalog::evidence::{ContentEvidence, RestoreEvidence};
+use crate::catalog::evidence::{ContentEvidence, RestoreEvidence, VersionEvidence};
 use crate::catalog::{Archive, LayoutKind, Recovery};
 use crate::layout::Layout;
 use crate::layout::files::FilesLayout;
@@ -51,6 +51,8 @@ pub struct Known {
     pub content: Option<Box<ContentEvidence>>,
     /// Test restores of this run and of earlier ones.
     pub restores: Option<Box<RestoreEvidence>>,
+    /// Older versions of WAL, where they were listed.
+    pub versions: Option<Box<VersionEvidence>>,
 }
 
 /// Finds every archive below an address and reads what is needed to judge it.
@@ -203,7 +205,7 @@ async fn one(
         name: name(target, root, many),
         url: url(target, root),
         provider: target.storages[0].store.provider(),
-        content: Content::Known(Box::new(Known { archive, recovery, content: None, restores: None })),
+        content: Content::Known(Box::new(Known { archive, recovery, content: None, restores: None, versions: None })),
         listing,
         error: error.map(|error| error.to_string()),
     }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{Catalogued, Content, Known, Target, judged};
+use super::{Catalogued, Content, Known, Target, Versions, judged};
 use crate::catalog::Recovery;
+use crate::catalog::evidence::VersionEvidence;
 use crate::fetch::Source;
 use crate::model::SegmentName;
 use crate::policy::Sample;
 use crate::policy::config::VerifyPolicy;
 use crate::run::RunContext;
 use crate::state::{ArchiveId, Head, Kind, RunId, State};
-use crate::verify::{self, BackupChoice, Estimate, Ledger, Plan, Request, WalChoice};
+use crate::verify::{self, BackupChoice, Chosen, Estimate, Ledger, Plan, Request, WalChoice};
 
 /// What is to be read, as flags say; the policy fills in the rest.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +83,7 @@ pub async fn estimate(
     ctx: &RunContext,
 ) -> Result<Estimate, String> {
     let Content::Known(known) = &found.content else { return Ok(Estimate::default()) };
-    let (plan, _) = plan(target, found, known, asked, ctx).await?;
+    let (plan, ..) = plan(target, found, known, asked, ctx).await?;
     Ok(plan.estimate().clone())
 }
 
@@ -92,7 +93,7 @@ async fn plan(
     known: &Known,
     asked: &ContentAsked,
     ctx: &RunContext,
-) -> Result<(Plan, Ledger), String> {
+) -> Result<(Plan, Ledger, Request), String> {
     let stated = judged(target, &known.archive);
     let policy = stated.promises().policy.map(|policy| &policy.verify);
     let request = asked.request(policy, ctx);
@@ -104,13 +105,19 @@ async fn plan(
         None => Ledger::default(),
     };
     let plan = Plan::make(&known.archive, &request, &ledger, ctx.as_of)?;
-    Ok((plan, ledger))
+    Ok((plan, ledger, request))
 }
 
 /// Reads content as asked, adds it to what is known of the archive, and remembers what was proven.
-pub(super) async fn read(target: &Target, found: &mut Catalogued, asked: &ContentAsked, ctx: &RunContext) {
+pub(super) async fn read(
+    target: &Target,
+    found: &mut Catalogued,
+    asked: &ContentAsked,
+    versions: Versions,
+    ctx: &RunContext,
+) {
     let Content::Known(known) = &found.content else { return };
-    let (plan, ledger) = match plan(target, found, known, asked, ctx).await {
+    let (plan, ledger, request) = match plan(target, found, known, asked, ctx).await {
         Ok(planned) => planned,
         Err(error) => {
             found.error.get_or_insert(error);
@@ -122,6 +129,14 @@ pub(super) async fn read(target: &Target, found: &mut Catalogued, asked: &Conten
     let source = source(target, known);
     let requests = |target: &Target| target.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
     let before = requests(target);
+    let seen = match versions {
+        Versions::Never => unlisted("--versions never"),
+        _ if !keeps_versions(&source) => unlisted(&no_versions(&source)),
+        _ => {
+            let chosen = Chosen::Compared(&plan, &request);
+            verify::look_at_versions(&source, &known.archive, chosen, asked.limits.jobs, ctx).await
+        }
+    };
     let mut verified = verify::run(&source, &known.archive, plan, &ledger, &asked.limits, ctx).await;
     verified.content.notes.extend(damaged_records);
     let mut error = verified.error;
@@ -143,7 +158,35 @@ pub(super) async fn read(target: &Target, found: &mut Catalogued, asked: &Conten
     }
     known.recovery = Recovery::with(&known.archive, Some(&verified.content));
     known.content = Some(Box::new(verified.content));
+    known.versions = Some(Box::new(seen));
     if let Some(error) = error {
         found.error.get_or_insert(error);
     }
+}
+
+/// Lists older versions of WAL without reading any.
+pub(super) async fn list_versions(target: &Target, found: &mut Catalogued, ctx: &RunContext) {
+    let Content::Known(known) = &mut found.content else { return };
+    let source = source(target, known);
+    let requests = |source: &Source| source.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
+    let before = requests(&source);
+    let seen = match keeps_versions(&source) {
+        true => verify::look_at_versions(&source, &known.archive, Chosen::Listed, 1, ctx).await,
+        false => unlisted(&no_versions(&source)),
+    };
+    found.listing.requests += requests(&source) - before;
+    known.versions = Some(Box::new(seen));
+}
+
+fn keeps_versions(source: &Source) -> bool {
+    source.storages.iter().any(|storage| storage.store.keeps_versions())
+}
+
+fn no_versions(source: &Source) -> String {
+    let provider = source.storages.first().map_or("?", |storage| storage.store.provider());
+    format!("older versions of objects are not listed in a store of the kind {provider}")
+}
+
+fn unlisted(why: &str) -> VersionEvidence {
+    VersionEvidence { unlisted: Some(why.to_owned()), ..VersionEvidence::default() }
 }

@@ -98,7 +98,9 @@ pub async fn audit_with(
             let mut entries = Vec::new();
             for mut found in found {
                 if let Some(asked) = asked {
-                    content::read(target, &mut found, asked, ctx).await;
+                    content::read(target, &mut found, asked, options.versions, ctx).await;
+                } else if options.versions == Versions::Always {
+                    content::list_versions(target, &mut found, ctx).await;
                 }
                 if let (Some(state), Content::Known(known)) = (state, &mut found.content) {
                     let remembered = remembered(state, &restore_id(target, &found.url), ctx.as_of).await;
@@ -121,18 +123,32 @@ pub async fn audit_with(
 pub struct Options {
     /// Requests in flight.
     pub connections: usize,
+    /// Whether older versions of WAL are listed.
+    pub versions: Versions,
+}
+
+/// When older versions of WAL are listed: it takes as many requests again as listing the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versions {
+    /// Where content is read, and versions can be compared.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always, without reading content, too.
+    Always,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { connections: 64 }
+        Options { connections: 64, versions: Versions::Auto }
     }
 }
 
 /// Runs the rules over one archive.
 pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveReport {
     let Catalogued { name, url, provider, content, listing, error } = found;
-    let Known { archive, recovery, content, restores } = match content {
+    let Known { archive, recovery, content, restores, versions } = match content {
         catalogue::Content::Known(known) => *known,
         catalogue::Content::NotRead(layout) => {
             let error = error.unwrap_or_else(|| format!("a {} archive: not yet read", layout.name()));
@@ -143,7 +159,8 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
     };
     let stated = judged(target, &archive);
     let promises = stated.promises();
-    let evidence = Evidence { content: content.as_deref(), restore: restores.as_deref() };
+    let evidence =
+        Evidence { content: content.as_deref(), restore: restores.as_deref(), versions: versions.as_deref() };
     let place = [target.storages[0].address.prefix().as_bytes(), archive.root.as_bytes()].concat();
     let outlook = stated.outlook(&archive, &recovery, &place, ctx.as_of);
     let outlook = outlook.as_ref();

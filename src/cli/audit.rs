@@ -15,6 +15,7 @@ use crate::state::State;
 pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     output::check(&args.common.output)?;
     let mut session = Session::new(&args.common)?;
+    args.content.choose_versions(&mut session);
     session.buckets = args.rules.read()?;
     session.live = args.live_timeline.zip(args.live_lsn).map(|(timeline, lsn)| LivePosition { timeline, lsn });
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;

@@ -192,8 +192,13 @@ impl Job<'_> {
         // The task that served WAL may still hold it for a moment.
         let archive = Arc::try_unwrap(archive).unwrap_or_else(|shared| (*shared).clone());
         found.error = error;
-        found.content =
-            Content::Known(Box::new(audit::Known { archive, recovery, content, restores: Some(Box::new(evidence)) }));
+        found.content = Content::Known(Box::new(audit::Known {
+            archive,
+            recovery,
+            content,
+            restores: Some(Box::new(evidence)),
+            versions: None,
+        }));
         audit::judge(target, found, ctx)
     }
 

@@ -78,7 +78,7 @@ impl Session {
                 anyhow::bail!("--require {code}: there is no such rule; `walproof rule` lists them");
             }
         }
-        let options = Options { connections: usize::from(common.connections) };
+        let options = Options { connections: usize::from(common.connections), ..Options::default() };
         let (required, files_pattern) = (common.require.clone(), access.files_pattern.clone());
         Ok(Session {
             ctx,

@@ -9,7 +9,7 @@ use super::args::Common;
 use super::session::Session;
 use super::state::Memory;
 use super::{Outcome, audit, output};
-use crate::audit::{self as engine, ContentAsked};
+use crate::audit::{self as engine, ContentAsked, Versions};
 use crate::policy::Sample;
 use crate::report;
 use crate::verify::{BackupChoice, Estimate, Share, WalChoice};
@@ -44,6 +44,9 @@ pub struct ContentArgs {
     /// Choose the same sample again [default: the moment of the audit]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// List older versions of WAL in buckets that keep them, and compare them [default: auto, with content]
+    #[arg(long, value_name = "auto|never|always", value_parser = versions)]
+    pub versions: Option<Versions>,
     /// Read again what earlier runs proved and what has not changed since (see --state)
     #[arg(long)]
     pub reverify: bool,
@@ -55,7 +58,24 @@ pub struct ContentArgs {
     pub jobs: Option<u16>,
 }
 
+fn versions(text: &str) -> Result<Versions, String> {
+    match text {
+        "auto" => Ok(Versions::Auto),
+        "never" => Ok(Versions::Never),
+        "always" => Ok(Versions::Always),
+        _ => Err("write auto, never or always".to_owned()),
+    }
+}
+
 impl ContentArgs {
+    /// Sets when older versions are listed. Where they were asked for and cannot be, the run is not complete.
+    pub(super) fn choose_versions(&self, session: &mut Session) {
+        session.options.versions = self.versions.unwrap_or_default();
+        if session.options.versions == Versions::Always {
+            session.required.push("WAL005".to_owned());
+        }
+    }
+
     /// Whether any flag is given: without `--verify` they would do nothing.
     pub(super) fn given(&self) -> Option<&'static str> {
         let given = [
@@ -111,7 +131,8 @@ impl ContentArgs {
 /// `walproof verify`
 pub(super) async fn run(args: VerifyArgs) -> anyhow::Result<Outcome> {
     output::check(&args.common.output)?;
-    let session = Session::new(&args.common)?;
+    let mut session = Session::new(&args.common)?;
+    args.content.choose_versions(&mut session);
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
     let asked = args.content.asked(&args.common, memory.as_ref()).await?;
     if args.content.estimate {

@@ -9,16 +9,24 @@ use bytes::Bytes;
 use futures::StreamExt;
 
 use super::resume::Resume;
-use super::{BoxFuture, ListPage, ListRequest, ObjectRead, ReadOptions, Store, StoreError, StoreErrorKind};
+use super::{
+    BoxFuture, ListPage, ListRequest, ObjectRead, ObjectVersion, ReadOptions, Store, StoreError, StoreErrorKind,
+    VersionPage,
+};
 use crate::model::{ObjectId, ObjectKey, ObjectRow, StorageClass, Timestamp};
 
 /// Keys in a page unless set otherwise.
 const PAGE_KEYS: u32 = 1000;
 
+/// By key, in the order in which they were put.
+type Older = BTreeMap<Vec<u8>, Vec<(ObjectVersion, Bytes)>>;
+
 /// Objects in memory, listed and read as a bucket would. Keys may come and go while it is listed.
 #[derive(Debug)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<Vec<u8>, (ObjectRow, Bytes)>>,
+    /// Versions that are no longer the current ones, and deletions.
+    older: Mutex<Older>,
     page_keys_max: u32,
     requests: AtomicU64,
 }
@@ -37,7 +45,23 @@ impl MemoryStore {
 
     /// An empty store whose pages hold at most so many keys.
     pub fn with_page(keys_max: u32) -> Self {
-        MemoryStore { objects: Mutex::default(), page_keys_max: keys_max.max(1), requests: AtomicU64::new(0) }
+        MemoryStore {
+            objects: Mutex::default(),
+            older: Mutex::default(),
+            page_keys_max: keys_max.max(1),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps an older version of an object, with any row; this store then keeps versions.
+    pub fn put_older(&self, row: ObjectRow, body: impl Into<Bytes>) {
+        let version = ObjectVersion { row, latest: false, delete_marker: false };
+        let key = version.row.key.as_bytes().to_vec();
+        self.older().entry(key).or_default().push((version, body.into()));
+    }
+
+    fn older(&self) -> MutexGuard<'_, Older> {
+        self.older.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores an object with an ETag made of its bytes.
@@ -139,10 +163,19 @@ impl Store for MemoryStore {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let read = || {
             let missing = || StoreError::new(StoreErrorKind::NotFound, format!("{key}: no such object"));
-            let (row, body) = self.objects().get(key.as_bytes()).cloned().ok_or_else(missing)?;
-            if options.version.as_deref().is_some_and(|version| row.version.as_deref() != Some(version)) {
-                return Err(missing());
-            }
+            let current = self.objects().get(key.as_bytes()).cloned();
+            let is_wanted = |row: &ObjectRow| {
+                options.version.as_deref().is_none_or(|version| row.version.as_deref() == Some(version))
+            };
+            let found = current.filter(|(row, _)| is_wanted(row)).or_else(|| {
+                let wanted = options.version.is_some();
+                let older = self.older();
+                let mut versions = older.get(key.as_bytes()).into_iter().flatten().filter(|_| wanted);
+                versions
+                    .find(|(version, _)| is_wanted(&version.row))
+                    .map(|(version, body)| (version.row.clone(), body.clone()))
+            });
+            let (row, body) = found.ok_or_else(missing)?;
             if !row.class.readable_at_once() {
                 let message = format!("{key} lies in {}: reading is refused", row.class.name());
                 return Err(StoreError::new(StoreErrorKind::ArchivedClass, message).advise("restore it first"));
@@ -156,6 +189,25 @@ impl Store for MemoryStore {
             Ok(ObjectRead { size: Some(size), stream: futures::stream::iter(chunks).boxed(), checksums })
         };
         Box::pin(std::future::ready(read()))
+    }
+
+    fn keeps_versions(&self) -> bool {
+        !self.older().is_empty()
+    }
+
+    fn list_versions_page(&self, request: ListRequest) -> BoxFuture<'_, Result<VersionPage, StoreError>> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let page = self.page(&request).map(|ListPage { rows, next, .. }| {
+            let older = self.older();
+            let versions = rows.into_iter().flat_map(|row| {
+                let before = older.get(row.key.as_bytes()).into_iter().flatten().map(|(version, _)| version.clone());
+                std::iter::once(ObjectVersion { row, latest: true, delete_marker: false })
+                    .chain(before)
+                    .collect::<Vec<_>>()
+            });
+            VersionPage { rows: versions.collect(), next }
+        });
+        Box::pin(std::future::ready(page))
     }
 
     fn requests(&self) -> u64 {

@@ -78,6 +78,26 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
+/// One version of an object, or the marker of its deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// Size 0 for a delete marker.
+    pub row: ObjectRow,
+    /// The version that a plain read gives.
+    pub latest: bool,
+    /// The object was deleted here.
+    pub delete_marker: bool,
+}
+
+/// One page of a listing of versions: in the byte order of keys, all versions of one key side by side.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VersionPage {
+    /// Versions and delete markers.
+    pub rows: Vec<ObjectVersion>,
+    /// There is more; `None` is the end.
+    pub next: Option<String>,
+}
+
 /// Which bytes of which version to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOptions {
@@ -125,6 +145,18 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The bytes of an object, streamed.
     fn read<'a>(&'a self, key: &'a ObjectKey, options: ReadOptions) -> BoxFuture<'a, Result<ObjectRead, StoreError>>;
+
+    /// Whether this kind of store can keep older versions of objects, and list them.
+    fn keeps_versions(&self) -> bool {
+        false
+    }
+
+    /// One page of the versions of objects, where [`Store::keeps_versions`].
+    fn list_versions_page(&self, request: ListRequest) -> BoxFuture<'_, Result<VersionPage, StoreError>> {
+        let _ = request;
+        let message = format!("versions of objects are not listed in stores of the kind {}", self.provider());
+        Box::pin(std::future::ready(Err(StoreError::new(StoreErrorKind::Unsupported, message))))
+    }
 
     /// Requests sent so far, retries included.
     fn requests(&self) -> u64;

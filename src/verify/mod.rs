@@ -15,6 +15,7 @@ mod object;
 mod parts;
 mod plan;
 mod request;
+mod versions;
 mod wal;
 
 pub use engine::{Options, Verified, run};
@@ -22,3 +23,4 @@ pub use ledger::{Ledger, Proofs};
 pub use moment::{Ended, find_transaction};
 pub use plan::{Estimate, Plan, Share};
 pub use request::{BackupChoice, Request, WalChoice};
+pub use versions::{Chosen, look as look_at_versions};

@@ -197,3 +197,21 @@ pub fn codes(report: &ArchiveReport) -> Vec<String> {
 pub fn has(report: &ArchiveReport, code: &str, severity: &str) -> bool {
     report.findings.iter().any(|finding| finding.code == code && finding.severity.name() == severity)
 }
+
+/// A whole segment, plain: its only record is a switch that follows the one of the segment before.
+pub fn plain(number: u64, timeline: u32, system: u64, xid: u32, prev: u64) -> Vec<u8> {
+    let mut bytes = zstd::decode_all(&segment(number, timeline, system, 150_018)[..]).unwrap();
+    let mut record = Vec::new();
+    record.extend(24u32.to_le_bytes());
+    record.extend(xid.to_le_bytes());
+    record.extend(prev.to_le_bytes());
+    record.extend([0x40, 0, 0, 0]);
+    record.extend(crc32c::crc32c(&record).to_le_bytes());
+    bytes[40..64].copy_from_slice(&record);
+    bytes
+}
+
+/// Where the only record of such a segment begins.
+pub fn record_at(number: u64) -> u64 {
+    SegmentNo(number).start(SIZE).0 + 40
+}

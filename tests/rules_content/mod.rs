@@ -1,5 +1,7 @@
 //! The rules that judge content, on WAL that is small and real: a page header, a switch record, zeros.
 
+mod versions;
+
 use std::collections::BTreeMap;
 
 use walproof::audit::{self, ContentAsked, Options};
@@ -9,27 +11,10 @@ use walproof::report::data::{ArchiveReport, Rung};
 use walproof::run::RunContext;
 use walproof::verify::{BackupChoice, WalChoice};
 
-use crate::described::{Described, SIZE, codes, has, segment, tli};
+use crate::described::{Described, SIZE, codes, has, plain, record_at, tli};
 
 fn key(timeline: u32, number: u64) -> String {
     format!("wal_005/{}.zst", SegmentNo(number).name(tli(timeline), SIZE))
-}
-
-/// A whole segment, plain: its only record is a switch that follows the one of the segment before.
-fn plain(number: u64, timeline: u32, system: u64, xid: u32, prev: u64) -> Vec<u8> {
-    let mut bytes = zstd::decode_all(&segment(number, timeline, system, 150_018)[..]).unwrap();
-    let mut record = Vec::new();
-    record.extend(24u32.to_le_bytes());
-    record.extend(xid.to_le_bytes());
-    record.extend(prev.to_le_bytes());
-    record.extend([0x40, 0, 0, 0]);
-    record.extend(crc32c::crc32c(&record).to_le_bytes());
-    bytes[40..64].copy_from_slice(&record);
-    bytes
-}
-
-fn record_at(number: u64) -> u64 {
-    SegmentNo(number).start(SIZE).0 + 40
 }
 
 fn whole(archive: &Described, number: u64) -> Vec<u8> {

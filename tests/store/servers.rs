@@ -15,7 +15,7 @@ use walproof::store::{
 use crate::conformance::{body, conforms, odd_keys, open_at, plain_keys, read};
 
 /// A server's address and two keys, or a word on why there is none.
-fn server(name: &str) -> Option<String> {
+pub fn server(name: &str) -> Option<String> {
     let url = std::env::var(format!("WALPROOF_{name}_URL")).ok();
     if url.is_none() {
         println!("SKIPPED: no {name} server (WALPROOF_{name}_URL is not set)");
@@ -23,12 +23,12 @@ fn server(name: &str) -> Option<String> {
     url
 }
 
-fn keys_of(user: &str) -> (String, String) {
+pub fn keys_of(user: &str) -> (String, String) {
     let get = |what: &str| std::env::var(format!("WALPROOF_MOTO_{user}_{what}")).unwrap_or_else(|_| "test".to_owned());
     (get("KEY_ID"), get("SECRET"))
 }
 
-fn options(url: &str, (id, secret): (String, String)) -> StoreOptions {
+pub fn options(url: &str, (id, secret): (String, String)) -> StoreOptions {
     StoreOptions {
         endpoint_url: Some(url.to_owned()),
         access_key_id: Some(id.into()),
@@ -37,7 +37,7 @@ fn options(url: &str, (id, secret): (String, String)) -> StoreOptions {
     }
 }
 
-fn sdk(url: &str, (id, secret): (String, String)) -> aws_sdk_s3::Client {
+pub fn sdk(url: &str, (id, secret): (String, String)) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -47,7 +47,7 @@ fn sdk(url: &str, (id, secret): (String, String)) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(config.build())
 }
 
-fn bucket_name(test: &str) -> String {
+pub fn bucket_name(test: &str) -> String {
     format!("walproof-{test}-{}", std::process::id())
 }
 

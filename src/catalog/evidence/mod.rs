@@ -3,6 +3,7 @@
 mod backup;
 mod content;
 mod restore;
+mod versions;
 
 pub use backup::{BackupDefect, BackupDefectKind, MemberDefect};
 pub use content::{
@@ -13,6 +14,7 @@ pub use restore::{
     AssertionResult, RestoreEvidence, RestoreFailure, RestoreOutcome, RestoreRates, RestoreStep, RestoreTest, StepTime,
     fingerprint,
 };
+pub use versions::{Overwritten, VersionEvidence, VersionVerdict};
 
 /// Evidence at hand; `None` means that nobody looked, and the rules that need it are not run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,4 +23,6 @@ pub struct Evidence<'a> {
     pub content: Option<&'a ContentEvidence>,
     /// From test restores of this run and of earlier ones.
     pub restore: Option<&'a RestoreEvidence>,
+    /// From listing older versions of WAL, and from comparing them.
+    pub versions: Option<&'a VersionEvidence>,
 }

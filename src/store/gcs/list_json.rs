@@ -6,11 +6,14 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::model::{ObjectKey, ObjectRow, StorageClass, StoreChecksum, Timestamp};
-use crate::store::ListPage;
+use crate::store::{ListPage, ObjectVersion, VersionPage};
 
 /// What is asked for of each object: a third of what the server would send.
 pub(super) const FIELDS: &str = "items(name,size,updated,timeCreated,etag,generation,storageClass,crc32c,md5Hash),\
                                  nextPageToken,prefixes";
+/// The same of each version.
+pub(super) const VERSION_FIELDS: &str = "items(name,size,updated,timeCreated,timeDeleted,etag,generation,\
+                                         storageClass,crc32c,md5Hash),nextPageToken";
 
 /// A body that is no listing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,8 @@ struct Item {
     size: Option<Loose>,
     updated: Option<String>,
     time_created: Option<String>,
+    /// Only for versions that are no longer the current one.
+    time_deleted: Option<String>,
     etag: Option<String>,
     generation: Option<Loose>,
     storage_class: Option<String>,
@@ -98,6 +103,22 @@ pub(super) fn read(body: &[u8]) -> Result<ListPage, BadListing> {
     })
 }
 
+/// Reads a page of versions. There are no delete markers: a deleted object is one without a current version.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_versions(body: &[u8]) -> Result<VersionPage, BadListing> {
+    let page: Page = serde_json::from_slice(body).map_err(|error| BadListing(error.to_string()))?;
+    let version = |item: Item| {
+        let latest = item.time_deleted.is_none();
+        Ok(ObjectVersion { row: row(item)?, latest, delete_marker: false })
+    };
+    Ok(VersionPage {
+        rows: page.items.into_iter().map(version).collect::<Result<_, _>>()?,
+        next: page.next_page_token.filter(|token| !token.is_empty()),
+    })
+}
+
 fn row(item: Item) -> Result<ObjectRow, BadListing> {
     let key = ObjectKey::new(item.name.0);
     let bad = |what: &str, value: Option<&str>| {
@@ -138,6 +159,7 @@ fn class(name: &str) -> StorageClass {
 /// For fuzzing: any bytes, never a panic.
 #[doc(hidden)]
 pub fn fuzz_one(body: &[u8]) {
+    let _ = read_versions(body);
     if let Ok(page) = read(body) {
         for row in page.rows {
             let _ = (row.id(), row.key.to_string());
@@ -168,6 +190,19 @@ mod tests {
         assert_eq!((b.size, b.version.as_deref(), b.etag.as_deref()), (7, None, Some("e")));
         assert_eq!((b.class, b.checksum), (StorageClass::Other, Some(StoreChecksum::Md5("m".into()))));
         assert_eq!(read(b"{}").unwrap(), ListPage::default());
+    }
+
+    #[test]
+    fn versions_without_a_deletion_time_are_the_current_ones() {
+        let page = r#"{"items":[
+            {"name":"a","size":"1","timeCreated":"2026-11-20T10:00:00Z","timeDeleted":"2026-11-21T10:00:00Z",
+             "generation":"17","crc32c":"AAAAAA=="},
+            {"name":"a","size":"2","timeCreated":"2026-11-21T10:00:00Z","generation":"18"}],"nextPageToken":"n"}"#;
+        let VersionPage { rows, next } = read_versions(page.as_bytes()).unwrap();
+        let seen: Vec<_> =
+            rows.iter().map(|v| (v.row.version.as_deref(), v.row.size, v.latest, v.delete_marker)).collect();
+        assert_eq!(seen, [(Some("17"), 1, false, false), (Some("18"), 2, true, false)]);
+        assert_eq!(next.as_deref(), Some("n"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::media::{self, Line, Media, Opened, Pin, header};
 use super::{
     BoxFuture, Fault, Limits, ListPage, ListRequest, ObjectRead, ReadOptions, Store, StoreError, StoreErrorKind,
-    StoreOptions, http,
+    StoreOptions, VersionPage, http,
 };
 use crate::model::ObjectKey;
 use crate::run::Cancel;
@@ -104,9 +104,35 @@ impl Bucket {
     }
 
     async fn list_page(&self, request: ListRequest) -> Result<ListPage, StoreError> {
+        let mut page = self.page(&request, None, list_json::read).await?;
+        // The API starts at a key, not behind it.
+        if let Some(key) = request.start_after.filter(|_| request.token.is_none()) {
+            page.rows.retain(|row| row.key.as_bytes() != key);
+        }
+        Ok(page)
+    }
+
+    async fn versions_page(&self, request: ListRequest) -> Result<VersionPage, StoreError> {
+        let mut page = self.page(&request, Some(list_json::VERSION_FIELDS), list_json::read_versions).await?;
+        if let Some(key) = request.start_after.filter(|_| request.token.is_none()) {
+            page.rows.retain(|version| version.row.key.as_bytes() != key);
+        }
+        Ok(page)
+    }
+
+    /// One page of either listing; `versions` names the fields of versions.
+    async fn page<T>(
+        &self,
+        request: &ListRequest,
+        versions: Option<&str>,
+        read: fn(&[u8]) -> Result<T, BadListing>,
+    ) -> Result<T, StoreError> {
         let keys_max = request.keys_max.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX).to_string();
-        let mut pairs: Vec<(&str, &[u8])> =
-            vec![("maxResults", keys_max.as_bytes()), ("fields", list_json::FIELDS.as_bytes())];
+        let fields = versions.unwrap_or(list_json::FIELDS);
+        let mut pairs: Vec<(&str, &[u8])> = vec![("maxResults", keys_max.as_bytes()), ("fields", fields.as_bytes())];
+        if versions.is_some() {
+            pairs.push(("versions", b"true"));
+        }
         if !request.prefix.is_empty() {
             pairs.push(("prefix", text(&request.prefix, "prefix")?.as_bytes()));
         }
@@ -122,12 +148,7 @@ impl Bucket {
         }
         let url = self.url_with(&self.objects(), pairs)?;
         let url = &url;
-        let mut page = self.line.attempts(|| async move { self.list_once(url.clone()).await }).await?;
-        // The API starts at a key, not behind it.
-        if let Some(key) = start_after {
-            page.rows.retain(|row| row.key.as_bytes() != key);
-        }
-        Ok(page)
+        self.line.attempts(|| async move { self.list_once(url.clone(), read).await }).await
     }
 
     fn url_with<'a>(&'a self, path: &str, mut pairs: Vec<(&'a str, &'a [u8])>) -> Result<reqwest::Url, StoreError> {
@@ -140,7 +161,7 @@ impl Bucket {
         })
     }
 
-    async fn list_once(&self, url: reqwest::Url) -> Result<ListPage, Fault> {
+    async fn list_once<T>(&self, url: reqwest::Url, read: fn(&[u8]) -> Result<T, BadListing>) -> Result<T, Fault> {
         let silence_max = self.line.retry.silence_max;
         let mut response = self.send(url, None).await?;
         if response.status().as_u16() != 200 {
@@ -157,7 +178,7 @@ impl Bucket {
             }
             body.extend_from_slice(&chunk);
         }
-        let page = list_json::read(&body).map_err(|error| {
+        let page = read(&body).map_err(|error| {
             let error = bad(http::words(&error.to_string()));
             match &self.endpoint {
                 Some(endpoint) => error.advise(format!("check that {endpoint} speaks the JSON API of GCS")),
@@ -272,6 +293,14 @@ impl Store for GcsStore {
 
     fn list_page(&self, request: ListRequest) -> BoxFuture<'_, Result<ListPage, StoreError>> {
         Box::pin(self.0.list_page(request))
+    }
+
+    fn keeps_versions(&self) -> bool {
+        true
+    }
+
+    fn list_versions_page(&self, request: ListRequest) -> BoxFuture<'_, Result<VersionPage, StoreError>> {
+        Box::pin(self.0.versions_page(request))
     }
 
     fn read<'a>(&'a self, key: &'a ObjectKey, options: ReadOptions) -> BoxFuture<'a, Result<ObjectRead, StoreError>> {

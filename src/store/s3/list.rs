@@ -14,12 +14,14 @@ use super::list_xml::{ListXml, Listed, XmlFault};
 use super::{Bucket, MOVES_MAX, text};
 use crate::store::http::{self, query, retry_after_of, words};
 use crate::store::retry::with_retries;
-use crate::store::{Again, Fault, ListPage, ListRequest, StoreError, StoreErrorKind};
+use crate::store::{Again, Fault, ListPage, ListRequest, StoreError, StoreErrorKind, VersionPage};
 
 /// Largest page that S3 knows.
 const PAGE_KEYS_MAX: u32 = 1000;
 /// What a token of ours begins with where the protocol has none.
 const MARKER: &str = "marker:";
+/// Between the two markers of a listing of versions; no version has it in its name.
+const MARKERS_BETWEEN: char = '\n';
 
 impl Bucket {
     pub(super) async fn list_page(&self, request: ListRequest) -> Result<ListPage, StoreError> {
@@ -82,12 +84,14 @@ impl Bucket {
         prefix: &[u8],
         key_marker: Option<&[u8]>,
         version_marker: Option<&str>,
+        keys_max: Option<u32>,
     ) -> Result<Listed, StoreError> {
+        let keys_max = keys_max.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX).to_string();
         let mut pairs: Vec<(&str, &[u8])> = vec![("encoding-type", b"url")];
         if let Some(key) = key_marker {
             pairs.push(("key-marker", text(key, "key")?.as_bytes()));
         }
-        pairs.push(("max-keys", b"1000"));
+        pairs.push(("max-keys", keys_max.as_bytes()));
         if !prefix.is_empty() {
             pairs.push(("prefix", text(prefix, "prefix")?.as_bytes()));
         }
@@ -96,6 +100,29 @@ impl Bucket {
         }
         pairs.push(("versions", b""));
         self.ask(&query(&pairs), Asked::ListVersions).await
+    }
+
+    /// The same as a page of any store: its token holds both markers.
+    pub(super) async fn versions_page(&self, request: ListRequest) -> Result<VersionPage, StoreError> {
+        let (version, key) = match request.token.as_deref().map(|token| token.split_once(MARKERS_BETWEEN)) {
+            Some(Some((version, key))) => (Some(version).filter(|version| !version.is_empty()), Some(key.as_bytes())),
+            Some(None) => return Err(protocol("a page of versions was asked for with a token of another listing")),
+            None => (None, request.start_after.as_deref()),
+        };
+        let listed = self.list_versions(&request.prefix, key, version, request.keys_max).await?;
+        let next = match (listed.truncated, &listed.next_marker) {
+            (false, _) => None,
+            (true, Some(key)) => {
+                let version = listed.next_version_marker.as_deref().unwrap_or_default();
+                let token = format!("{version}{MARKERS_BETWEEN}{}", text(key, "key")?);
+                if request.token.as_deref() == Some(token.as_str()) {
+                    return Err(protocol("a listing of versions goes in circles"));
+                }
+                Some(token)
+            }
+            (true, None) => return Err(protocol("a listing of versions goes on but does not say where")),
+        };
+        Ok(VersionPage { rows: listed.versions, next })
     }
 
     async fn ask(&self, query: &str, asked: Asked<'_>) -> Result<Listed, StoreError> {

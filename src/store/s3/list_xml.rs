@@ -5,6 +5,7 @@
 
 use super::list_text::{decode_text, decode_url, parse_time};
 use crate::model::{ObjectKey, ObjectRow, StorageClass, StoreChecksum, Timestamp};
+use crate::store::ObjectVersion;
 
 /// Largest page body.
 const BODY_BYTES_MAX: u64 = 256 << 20;
@@ -21,7 +22,7 @@ pub struct Listed {
     /// Objects of `ListObjects` (both versions of the call).
     pub rows: Vec<ObjectRow>,
     /// Versions and delete markers of `ListObjectVersions`.
-    pub versions: Vec<ListedVersion>,
+    pub versions: Vec<ObjectVersion>,
     /// Common prefixes.
     pub prefixes: Vec<ObjectKey>,
     /// There is more.
@@ -34,17 +35,6 @@ pub struct Listed {
     pub next_version_marker: Option<String>,
     /// The body was an error instead.
     pub fault: Option<XmlFault>,
-}
-
-/// One version of an object, or the marker of its deletion.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedVersion {
-    /// Size 0 for a delete marker.
-    pub row: ObjectRow,
-    /// The version that a plain GET gives.
-    pub latest: bool,
-    /// The object was deleted here.
-    pub delete_marker: bool,
 }
 
 /// The `Error` document of S3.
@@ -378,7 +368,7 @@ impl ListXml {
         };
         match group {
             Group::Object => self.out.rows.push(row_done),
-            _ => self.out.versions.push(ListedVersion { row: row_done, latest: row.latest, delete_marker }),
+            _ => self.out.versions.push(ObjectVersion { row: row_done, latest: row.latest, delete_marker }),
         }
         Ok(())
     }

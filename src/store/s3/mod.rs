@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::{
     BoxFuture, Gate, Limits, ListPage, ListRequest, ObjectRead, ReadOptions, Retry, Store, StoreError, StoreErrorKind,
-    StoreOptions, http,
+    StoreOptions, VersionPage, http,
 };
 use crate::model::ObjectKey;
 use crate::run::Cancel;
@@ -130,7 +130,7 @@ impl S3Store {
         key_marker: Option<&[u8]>,
         version_marker: Option<&str>,
     ) -> Result<list_xml::Listed, StoreError> {
-        self.0.list_versions(prefix, key_marker, version_marker).await
+        self.0.list_versions(prefix, key_marker, version_marker, None).await
     }
 }
 
@@ -212,6 +212,14 @@ impl Store for S3Store {
 
     fn read<'a>(&'a self, key: &'a ObjectKey, options: ReadOptions) -> BoxFuture<'a, Result<ObjectRead, StoreError>> {
         Box::pin(read::open(Arc::clone(&self.0), key.clone(), options))
+    }
+
+    fn keeps_versions(&self) -> bool {
+        true
+    }
+
+    fn list_versions_page(&self, request: ListRequest) -> BoxFuture<'_, Result<VersionPage, StoreError>> {
+        Box::pin(self.0.versions_page(request))
     }
 
     fn requests(&self) -> u64 {
