@@ -1,7 +1,8 @@
 //! Proof of content beside the tools that read the same bytes: `walproof verify` against `lz4 -t` and `pg_waldump -q`, two
-//! jobs against one, page checksums against `pg_checksums --check`, and the memory of a part of 4 GiB.
+//! jobs against one, page checksums against `pg_checksums --check`, the memory over WAL in several codecs and that of a
+//! part of 4 GiB.
 //!
-//! `cargo bench --bench verify [-- wal pages memory] [--mib 512]`. WAL and data files come from a PostgreSQL server in a
+//! `cargo bench --bench verify [-- wal codecs pages memory] [--mib 1024]`. WAL and data files come from a PostgreSQL server in a
 //! sandbox under `pgbench` and are made once (`target/tmp/bench-verify`). Everything measured is a process of its own,
 //! so that the operating system tells CPU time and memory. Nothing is asserted about speed: machines are noisy.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, missing_docs)]
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use serde_json::{Value, json};
-use walproof::page::{PAGE_BYTES, page_checksum};
+use walproof::page::{PAGE_BYTES, PageContext, PageStream, page_checksum, relation_file};
 use walproof::postgres::{
     ClusterOptions, Identity, Installation, Sandbox, Server, ServerOptions, StopMode, command_literal, create_cluster,
     installations, run,
 };
 use walproof::run::Cancel;
+use walproof::wal::ControlFile;
 
 const ROUNDS: usize = 5;
 const MIB: f64 = 1_048_576.0;
@@ -32,14 +34,14 @@ fn main() {
     if args.first().map(String::as_str) == Some("--child") {
         return child(&args[1..]);
     }
-    let mib = args.iter().position(|arg| arg == "--mib").map_or(512, |at| args[at + 1].parse().expect("a number"));
+    let mib = args.iter().position(|arg| arg == "--mib").map_or(1024, |at| args[at + 1].parse().expect("a number"));
     let chosen = |what: &str| {
-        let names = ["wal", "pages", "memory"];
+        let names = ["wal", "codecs", "pages", "memory"];
         let named = args.iter().any(|arg| names.contains(&arg.as_str()));
         !named || args.iter().any(|arg| arg == what)
     };
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-verify");
-    if chosen("wal") || chosen("pages") {
+    if chosen("wal") || chosen("codecs") || chosen("pages") {
         let Some(server) = tools() else {
             return println!("no PostgreSQL with pgbench and pg_waldump on this machine");
         };
@@ -48,6 +50,9 @@ fn main() {
         }
         if chosen("wal") {
             bench_wal(&place, &server);
+        }
+        if chosen("codecs") {
+            bench_codecs(&place);
         }
         if chosen("pages") {
             bench_pages(&place, &server);
@@ -167,55 +172,158 @@ fn bench_wal(place: &Path, server: &Installation) {
         let args = ["-q", "-p", plain.to_str().expect("a plain path"), first, last];
         dump.push(measure(&server.program("pg_waldump"), &args).0);
     }
+    let peaks = [peak_mib(&ours), peak_mib(&two)];
     let (ours, wall) = line("walproof verify --jobs 1", bytes, &ours);
     let (_, wall_two) = line("walproof verify --jobs 2", bytes, &two);
     let (lz4, _) = line("lz4 -t", bytes, &lz4);
     let (dump, _) = line("pg_waldump -q", bytes, &dump);
     println!("verify takes {:.2} times the CPU time of lz4 -t and pg_waldump -q (at most 1.3)", ours / (lz4 + dump));
     println!("two jobs are {:.2} times as fast as one (at least 1.7 on an idle machine)", wall / wall_two);
+    for (peak, jobs) in peaks.into_iter().zip(1..) {
+        println!("{jobs} jobs over lz4: peak {peak:.1} MiB (at most {})", allowed_mib(jobs, 0));
+    }
+}
+
+/// What `verify` may take over WAL: two segments and the codec's window for each job.
+fn allowed_mib(jobs: u64, window_mib: u64) -> u64 {
+    64 + jobs * (2 * 16 + window_mib)
+}
+
+fn peak_mib(costs: &[Cost]) -> f64 {
+    costs.iter().map(|cost| cost.peak_kib).max().unwrap_or(0) as f64 / 1024.0
+}
+
+/// Segments packed in each further codec.
+const CODEC_SEGMENTS_MAX: usize = 32;
+
+/// Codecs with windows that differ, as wal-g writes them.
+fn bench_codecs(place: &Path) {
+    let segments: Vec<String> = names(&place.join("plain")).into_iter().take(CODEC_SEGMENTS_MAX).collect();
+    for (extension, window_mib) in [("zst", 2), ("br", 4)] {
+        let archive = place.join("codecs").join(extension);
+        let folder = archive.join("wal_005");
+        if !archive.join("made").is_file() {
+            fs::create_dir_all(&folder).expect("a folder");
+            for name in &segments {
+                let bytes = fs::read(place.join("plain").join(name)).expect("a segment");
+                let file = File::create(folder.join(format!("{name}.{extension}"))).expect("a file");
+                pack(extension, &bytes, file);
+            }
+            fs::write(archive.join("made"), "").expect("room");
+        }
+        for jobs in [1, 2] {
+            let costs: Vec<Cost> = (0..ROUNDS)
+                .map(|_| verify(&archive, &["--wal", "all", "--backup", "none"], &jobs.to_string()).0)
+                .collect();
+            line(&format!("walproof verify --jobs {jobs}, {extension}"), segments.len() as u64 * (16 << 20), &costs);
+            let allowed = allowed_mib(jobs, window_mib);
+            println!("{jobs} jobs over {extension}: peak {:.1} MiB (at most {allowed})", peak_mib(&costs));
+        }
+    }
+}
+
+fn pack(extension: &str, bytes: &[u8], file: File) {
+    if extension == "zst" {
+        return zstd::stream::copy_encode(bytes, file, 3).expect("room");
+    }
+    let mut writer = brotli::CompressorWriter::new(file, 1 << 16, 3, 22);
+    writer.write_all(bytes).expect("room");
+    writer.flush().expect("room");
 }
 
 // Pages.
 
 fn bench_pages(place: &Path, server: &Installation) {
     let data = place.join("data");
-    let data = data.to_str().expect("a plain path");
-    let mut tool = Vec::new();
+    let archive = place.join("pages");
+    if !archive.join("made").is_file() {
+        let _ = fs::remove_dir_all(&archive);
+        make_parts(&archive, &data);
+        fs::write(archive.join("made"), "").expect("room");
+    }
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let (mut tool, mut one, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     let mut scanned = 0;
     for _ in 0..ROUNDS {
-        let (cost, text, code) = measure(&server.program("pg_checksums"), &["--check", "-D", data]);
+        let args = ["--check", "-D", data.to_str().expect("a plain path")];
+        let (cost, text, code) = measure(&server.program("pg_checksums"), &args);
         assert_eq!(code, 0, "pg_checksums: {text}");
         let blocks = text.lines().find_map(|line| line.strip_prefix("Blocks scanned:"));
         scanned = blocks.expect("a count").trim().parse::<u64>().expect("a number") * PAGE_BYTES as u64;
         tool.push(cost);
+        one.push(walk(&data));
+        let (cost, report) = verify(&archive, &["--backup", "all", "--wal", "none"], &jobs.to_string());
+        assert!(report["verify"]["backup_bytes"].as_u64() >= Some(scanned), "{}", report["verify"]);
+        ours.push(cost);
     }
-    let ours: Vec<Cost> = (0..ROUNDS).map(|_| walk(Path::new(data))).collect();
-    let (ours, _) = line("page checksums", scanned, &ours);
-    let (tool, _) = line("pg_checksums --check", scanned, &tool);
-    println!("page checksums are {:.2} times as fast as pg_checksums (at least 2)", tool / ours);
+    let (_, one) = line("page checksums on one thread", scanned, &one);
+    let (_, ours) = line(&format!("walproof verify --jobs {jobs}, plain tars"), scanned, &ours);
+    let (_, tool) = line("pg_checksums --check", scanned, &tool);
+    println!("page checksums on one thread are {:.2} times as fast as pg_checksums", tool / one);
+    println!("verify as it runs here is {:.2} times as fast as pg_checksums (at least 2)", tool / ours);
+}
+
+/// Parts of the backup that `verify` reads.
+const PARTS: usize = 4;
+
+/// The files that `pg_checksums` reads, as a backup of plain tars of about equal size.
+fn make_parts(root: &Path, data: &Path) {
+    let mut found = Vec::new();
+    relations(data, data, &mut found);
+    let mut files: Vec<(u64, PathBuf)> =
+        found.into_iter().map(|(_, path)| (fs::metadata(&path).expect("a file").len(), path)).collect();
+    files.sort_by(|a, b| b.cmp(a));
+    let parts = root.join("basebackups_005/base_000000010000000000000002/tar_partitions");
+    fs::create_dir_all(&parts).expect("a folder");
+    let part = |number: usize| format!("part_{:03}.tar", number + 1);
+    let mut tars: Vec<(u64, tar::Builder<File>, Vec<String>)> = (0..PARTS)
+        .map(|number| (0, tar::Builder::new(File::create(parts.join(part(number))).expect("a file")), Vec::new()))
+        .collect();
+    let mut listed = serde_json::Map::new();
+    let meta = json!({"IsSkipped": false, "IsIncremented": false, "MTime": "2026-11-01T00:00:00Z"});
+    for (bytes, path) in files {
+        let inside = path.strip_prefix(data).expect("inside").to_str().expect("a plain path").to_owned();
+        let smallest = tars.iter_mut().min_by_key(|(bytes, _, _)| *bytes).expect("a part");
+        smallest.1.append_path_with_name(&path, &inside).expect("room");
+        smallest.0 += bytes;
+        smallest.2.push(format!("/{inside}"));
+        listed.insert(format!("/{inside}"), meta.clone());
+    }
+    let mut sets = serde_json::Map::new();
+    for (number, (_, tar, names)) in tars.into_iter().enumerate() {
+        tar.into_inner().expect("room").sync_all().expect("room");
+        sets.insert(part(number), json!(names));
+    }
+    let control = "global/pg_control";
+    let mut tar = tar::Builder::new(File::create(parts.join("pg_control.tar")).expect("a file"));
+    tar.append_path_with_name(data.join(control), control).expect("room");
+    tar.into_inner().expect("room").sync_all().expect("room");
+    let control = ControlFile::parse(&fs::read(data.join(control)).expect("a file")).expect("a control file");
+    write_lists(root, &listed.into(), &sets.into(), control.system_id, control.redo.0);
+}
+
+/// Files of pages, each with the number of its first page.
+fn relations(root: &Path, folder: &Path, out: &mut Vec<(u32, PathBuf)>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            relations(root, &path, out);
+        } else if let Ok(inside) = path.strip_prefix(root)
+            && let Some(file) = relation_file(inside.as_os_str().as_encoded_bytes(), 131_072)
+        {
+            out.push((file.first_block, path));
+        }
+    }
 }
 
 /// Checks every page of a data directory as `verify` checks those of a part.
 fn walk(data: &Path) -> Cost {
-    use walproof::page::{PageContext, PageStream, relation_file};
-    fn files(root: &Path, folder: &Path, out: &mut Vec<(u32, PathBuf)>) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                files(root, &path, out);
-            } else if let Ok(inside) = path.strip_prefix(root)
-                && let Some(file) = relation_file(inside.as_os_str().as_encoded_bytes(), 131_072)
-            {
-                out.push((file.first_block, path));
-            }
-        }
-    }
     let begun = Instant::now();
     let before = cpu_s(&getrusage(UsageWho::RUSAGE_SELF).expect("usage"));
     let mut found = Vec::new();
-    files(data, data, &mut found);
+    relations(data, data, &mut found);
     let context = PageContext { checksums: true, ..PageContext::default() };
-    let mut piece = vec![0; 64 << 10];
+    let mut piece = vec![0; 256 << 10];
     for (first_block, path) in found {
         let mut file = File::open(&path).expect("a file");
         let mut stream = PageStream::new(context, PAGE_BYTES, first_block);
@@ -271,9 +379,15 @@ fn make_large(root: &Path) {
             (name.clone(), json!({"IsSkipped": false, "IsIncremented": false, "MTime": "2026-11-01T00:00:00Z"}))
         })
         .collect();
+    write_lists(root, &files.into(), &json!({"part_001.tar.zst": sets}), 7_710_395_111_527_005_548, LSN);
+}
+
+/// The backup's lists of files and of parts, and its sentinel.
+fn write_lists(root: &Path, files: &Value, sets: &Value, system_id: u64, lsn: u64) {
+    let backup = root.join("basebackups_005/base_000000010000000000000002");
     let write = |path: PathBuf, value: Value| fs::write(path, value.to_string()).expect("room");
-    write(backup.join("files_metadata.json"), json!({"Files": files, "TarFileSets": {"part_001.tar.zst": sets}}));
-    let sentinel = json!({"LSN": LSN, "FinishLSN": LSN + 0x100, "SystemIdentifier": 7_710_395_111_527_005_548_u64,
+    write(backup.join("files_metadata.json"), json!({"Files": files, "TarFileSets": sets}));
+    let sentinel = json!({"LSN": lsn, "FinishLSN": lsn + 0x100, "SystemIdentifier": system_id,
         "PgVersion": 150_018, "UncompressedSize": u64::from(FILES) * FILE_BYTES, "Version": 2});
     write(backup.with_file_name("base_000000010000000000000002_backup_stop_sentinel.json"), sentinel);
 }

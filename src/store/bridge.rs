@@ -11,6 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::StoreError;
 use crate::run::Cancel;
 
+/// What a chunk is expected to have at most.
+const AHEAD_CHUNK_BYTES: u32 = 256 << 10;
+
 /// A store's stream as a [`Read`] for decoders. Use it on a blocking thread only: reading waits for the network.
 pub struct StreamReader {
     stream: BoxStream<'static, Result<Bytes, StoreError>>,
@@ -28,21 +31,29 @@ impl StreamReader {
         StreamReader { stream, handle, chunk: Bytes::new(), ahead: VecDeque::new(), cancel, taken: 0 }
     }
 
-    /// Takes one more chunk from the store before anybody reads, as long as the budget (in bytes, shared by all readers)
-    /// has room. Says whether to go on: not behind the end, an error or an empty budget. The bytes leave the budget
-    /// when they are read.
+    /// Takes one more chunk from the store before anybody reads, once the budget (in bytes, shared by all readers) has
+    /// room. Says whether to go on: not behind the end or an error. The bytes leave the budget when they are read.
+    /// May be dropped while it waits: nothing is lost.
     pub async fn fetch_ahead(&mut self, budget: &Arc<Semaphore>) -> bool {
-        if budget.available_permits() == 0 || self.cancel.is_set() {
+        let Ok(mut share) = budget.clone().acquire_many_owned(AHEAD_CHUNK_BYTES).await else { return false };
+        if self.cancel.is_set() {
             return false;
         }
         match self.stream.next().await {
             None => false,
             Some(Ok(chunk)) => {
-                // A chunk is taken whole even where the budget has less: it is here already.
-                let share = chunk.len().min(budget.available_permits());
-                let share = u32::try_from(share).unwrap_or(u32::MAX);
-                let permit = budget.clone().try_acquire_many_owned(share).ok();
-                self.ahead.push_back((Ok(chunk), permit));
+                let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                if let Some(surplus) = AHEAD_CHUNK_BYTES.checked_sub(bytes) {
+                    drop(share.split(surplus as usize));
+                } else {
+                    // A chunk is taken whole even where the budget has less: it is here already.
+                    let more =
+                        (bytes - AHEAD_CHUNK_BYTES).min(u32::try_from(budget.available_permits()).unwrap_or(u32::MAX));
+                    if let Ok(more) = budget.clone().try_acquire_many_owned(more) {
+                        share.merge(more);
+                    }
+                }
+                self.ahead.push_back((Ok(chunk), Some(share)));
                 true
             }
             Some(Err(error)) => {
@@ -86,3 +97,61 @@ impl Read for StreamReader {
 #[derive(Debug, thiserror::Error)]
 #[error("stopped on request")]
 pub struct Stopped;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: usize = AHEAD_CHUNK_BYTES as usize;
+
+    fn reader(chunks: &[usize]) -> StreamReader {
+        let chunks: Vec<_> = chunks.iter().map(|bytes| Ok(Bytes::from(vec![7; *bytes]))).collect();
+        StreamReader::new(futures::stream::iter(chunks).boxed(), Handle::current(), Cancel::default())
+    }
+
+    fn read_exact(reader: &mut StreamReader, bytes: usize) {
+        let mut out = vec![0; bytes];
+        reader.read_exact(&mut out).unwrap();
+        assert!(out.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test]
+    async fn what_comes_ahead_waits_until_others_were_read() {
+        let budget = Arc::new(Semaphore::new(2 * CHUNK));
+        let (mut first, mut second) = (reader(&[CHUNK; 2]), reader(&[CHUNK; 2]));
+        assert!(first.fetch_ahead(&budget).await);
+        assert!(first.fetch_ahead(&budget).await);
+        assert_eq!(budget.available_permits(), 0);
+        {
+            let mut waits = std::pin::pin!(second.fetch_ahead(&budget));
+            assert!(futures::poll!(&mut waits).is_pending());
+            read_exact(&mut first, CHUNK);
+            assert!(waits.await);
+        }
+        // Waiting was given up: nothing is lost.
+        assert!(futures::poll!(std::pin::pin!(second.fetch_ahead(&budget))).is_pending());
+        read_exact(&mut first, CHUNK);
+        assert!(second.fetch_ahead(&budget).await);
+        read_exact(&mut second, 2 * CHUNK);
+        assert!(!second.fetch_ahead(&budget).await);
+        assert_eq!(budget.available_permits(), 2 * CHUNK);
+    }
+
+    #[tokio::test]
+    async fn chunks_of_any_size_count_for_what_they_are() {
+        let budget = Arc::new(Semaphore::new(2 * CHUNK));
+        let mut reader = reader(&[1000, CHUNK + 24, 3 * CHUNK, 5]);
+        assert!(reader.fetch_ahead(&budget).await);
+        assert_eq!(budget.available_permits(), 2 * CHUNK - 1000);
+        assert!(reader.fetch_ahead(&budget).await);
+        assert_eq!(budget.available_permits(), CHUNK - 1024);
+        read_exact(&mut reader, 1000);
+        assert!(futures::poll!(std::pin::pin!(reader.fetch_ahead(&budget))).is_pending());
+        read_exact(&mut reader, CHUNK + 24);
+        // More than the whole budget is here already.
+        assert!(reader.fetch_ahead(&budget).await);
+        assert_eq!(budget.available_permits(), 0);
+        read_exact(&mut reader, 3 * CHUNK);
+        assert_eq!(budget.available_permits(), 2 * CHUNK);
+    }
+}

@@ -11,6 +11,7 @@ use super::ledger::{Ledger, Proofs};
 use super::object::Seen;
 use super::parts::Backups;
 use super::plan::{Plan, SegmentItem};
+use super::pool::{Decoders, Place};
 use super::wal::{self, Fold};
 use crate::catalog::Archive;
 use crate::catalog::evidence::ContentEvidence;
@@ -62,11 +63,18 @@ pub async fn run(
     let begun = Instant::now();
     ctx.progress.step("verifying", ProgressUnit::Bytes, Some(plan.bytes()));
     let Plan { segments, backups, mut evidence, .. } = plan;
+    let decoders = match Decoders::start(options.jobs) {
+        Ok(decoders) => decoders,
+        Err(error) => {
+            let proofs = Proofs { summary: evidence.totals, ..Proofs::default() };
+            return Verified { content: evidence, proofs, error: Some(format!("starting a thread failed: {error}")) };
+        }
+    };
     let mut engine = Engine {
         source,
         archive,
         ctx,
-        jobs: Arc::new(Semaphore::new(options.jobs.max(1))),
+        decoders,
         ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
         objects_ahead: options.connections.clamp(1, AHEAD_OBJECTS_MAX).max(options.jobs),
         judge: Judge::new(archive.segment_size),
@@ -77,7 +85,7 @@ pub async fn run(
         source,
         archive,
         ctx,
-        jobs: engine.jobs.clone(),
+        decoders: engine.decoders.clone(),
         at_once: options.jobs,
         stop: engine.judge.stop.clone(),
     };
@@ -105,8 +113,7 @@ struct Engine<'a> {
     source: &'a Source,
     archive: &'a Archive,
     ctx: &'a RunContext,
-    /// Who may decode.
-    jobs: Arc<Semaphore>,
+    decoders: Decoders,
     /// Bytes that may come ahead.
     ahead: Arc<Semaphore>,
     objects_ahead: usize,
@@ -122,10 +129,10 @@ impl Engine<'_> {
         let mut fold = Fold::new(self.archive, self.ctx.as_of);
         let reads = {
             let (source, archive, ctx) = (self.source, self.archive, self.ctx);
-            let (jobs, ahead) = (self.jobs.clone(), self.ahead.clone());
+            let (decoders, ahead) = (self.decoders.clone(), self.ahead.clone());
             let stop = self.judge.stop.clone();
             items.into_iter().map(move |item| {
-                let (jobs, ahead, stop) = (jobs.clone(), ahead.clone(), stop.clone());
+                let (decoders, ahead, stop) = (decoders.clone(), ahead.clone(), stop.clone());
                 async move {
                     if !item.read {
                         return (item, None);
@@ -133,7 +140,7 @@ impl Engine<'_> {
                     if ctx.cancel.is_set() || stop.is_set() {
                         return (item, Some(Err(Problem::Stopped)));
                     }
-                    let read = read_segment(source, archive, &item, &jobs, &ahead, ctx).await;
+                    let read = read_segment(source, archive, &item, &decoders, &ahead, ctx).await;
                     (item, Some(read))
                 }
             })
@@ -151,36 +158,27 @@ async fn read_segment(
     source: &Source,
     archive: &Archive,
     item: &SegmentItem,
-    jobs: &Arc<Semaphore>,
+    decoders: &Decoders,
     ahead: &Arc<Semaphore>,
     ctx: &RunContext,
 ) -> Result<(Seen, SegmentSummary), Problem> {
     let mut stored = source.get(item.storage, &item.key, Default::default(), &ctx.cancel).await?;
-    let permit = wait_for_job(&mut stored, jobs, ahead).await;
+    let place = wait_for_place(&mut stored, decoders, ahead).await;
     let (source, item, progress) = (source.clone(), item.clone(), ctx.progress.clone());
     let options = wal::options(archive, &item);
-    let done = tokio::task::spawn_blocking(move || {
-        let read = wal::read(&source, stored, &item, options, &progress);
-        drop(permit);
-        read
-    });
-    done.await.map_err(|panic| Problem::Other(format!("could not be looked at: {panic}")))
+    decoders.run(place, move || wal::read(&source, stored, &item, options, &progress)).await
 }
 
 /// Waits for a place among the decoders, and takes bytes from the store meanwhile.
-async fn wait_for_job(
-    stored: &mut Stored,
-    jobs: &Arc<Semaphore>,
-    ahead: &Arc<Semaphore>,
-) -> Option<tokio::sync::OwnedSemaphorePermit> {
-    let mut place = std::pin::pin!(jobs.clone().acquire_owned());
+async fn wait_for_place(stored: &mut Stored, decoders: &Decoders, ahead: &Arc<Semaphore>) -> Option<Place> {
+    let mut place = std::pin::pin!(decoders.place());
     loop {
         tokio::select! {
             biased;
-            permit = &mut place => return permit.ok(),
+            place = &mut place => return place,
             more = stored.reader.fetch_ahead(ahead) => {
                 if !more {
-                    return place.await.ok();
+                    return place.await;
                 }
             }
         }

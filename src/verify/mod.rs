@@ -14,6 +14,7 @@ mod moment;
 mod object;
 mod parts;
 mod plan;
+mod pool;
 mod request;
 mod versions;
 mod wal;

@@ -4,13 +4,13 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use tokio::sync::Semaphore;
 
 use super::backup::{ChainCheck, ChainSeen, Expectation, PartSeen, check_part, conclude};
 use super::judge::{Judge, Object, damage};
 use super::ledger::{BackupProven, IdText};
 use super::object::{self, Seen};
 use super::plan::BackupItem;
+use super::pool::Decoders;
 use crate::catalog::evidence::{BackupDefect, BackupDefectKind, BackupProof, ContentEvidence, Damage};
 use crate::catalog::{Archive, BaseBackup, LayoutKind, ObjectRef, Part};
 use crate::codec::Limits;
@@ -36,8 +36,7 @@ pub(super) struct Backups<'a> {
     pub source: &'a Source,
     pub archive: &'a Archive,
     pub ctx: &'a RunContext,
-    /// Who may decode.
-    pub jobs: Arc<Semaphore>,
+    pub decoders: Decoders,
     /// Parts at a time.
     pub at_once: usize,
     /// Set when nothing more is to be asked of the store.
@@ -122,7 +121,8 @@ impl Backups<'_> {
 
     async fn files(&self, object: &ObjectRef, into: Expectation) -> Result<Result<Expectation, String>, Problem> {
         let mut stored = self.source.get_object(object, &self.ctx.cancel).await?;
-        let read = tokio::task::spawn_blocking(move || {
+        let place = self.decoders.place().await;
+        let read = self.decoders.run(place, move || {
             let mut expectation = into;
             match expectation.read_files(&mut stored.reader) {
                 Ok(()) => Ok(Ok(expectation)),
@@ -130,7 +130,7 @@ impl Backups<'_> {
                 Err(ReadProblem::Io(error)) => Err(Problem::of_io(&error)),
             }
         });
-        read.await.unwrap_or_else(|panic| Err(Problem::Other(format!("could not be parsed: {panic}"))))
+        read.await?
     }
 
     async fn parts(
@@ -197,11 +197,11 @@ impl Backups<'_> {
         expectation: Arc<Expectation>,
         is_tar: bool,
     ) -> Result<(Seen, Option<Walked>), Problem> {
-        let permit = self.jobs.clone().acquire_owned().await.ok();
+        let place = self.decoders.place().await;
         let stored = self.source.get_object(&part.object, &self.ctx.cancel).await?;
         let (source, name, codec) = (self.source.clone(), part.name.clone(), part.codec);
         let (progress, cancel) = (self.ctx.progress.clone(), self.ctx.cancel.clone());
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.decoders.run(place, move || {
             let mut walked = None;
             let mut take = |reader: &mut dyn Read| -> io::Result<()> {
                 walked = Some(match is_tar {
@@ -215,10 +215,9 @@ impl Backups<'_> {
                 io::copy(reader, &mut io::sink()).map(drop)
             };
             let seen = object::read(&source, stored, codec, &Limits::default(), &progress, &mut take);
-            drop(permit);
             (seen, walked)
         });
-        done.await.map_err(|panic| Problem::Other(format!("could not be looked at: {panic}")))
+        done.await
     }
 
     /// What reading a dump says: valid if it is one and whole. Something else than a dump is no defect: nobody promised

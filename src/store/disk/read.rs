@@ -61,8 +61,10 @@ impl Reading {
         }
         let want = usize::try_from(self.end - self.at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         let (file, key, at) = (Arc::clone(&self.file), self.key.clone(), self.at);
+        // Allocated here and not there: an allocator that keeps memory for each thread would keep some for every thread
+        // that ever read.
+        let mut chunk = vec![0; want];
         let chunk = blocking(move || {
-            let mut chunk = vec![0; want];
             let got = read_at(&file, &mut chunk, at).map_err(|error| {
                 StoreError::new(StoreErrorKind::Network, format!("cannot read {key}: {error}")).because(error)
             })?;
