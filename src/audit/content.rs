@@ -41,6 +41,9 @@ impl ContentAsked {
         let wal = self.wal.clone();
         let (backups, wal) = match (backups, wal) {
             (None, None) => (BackupChoice::All, WalChoice::All),
+            // Leaving one out is asking for the other.
+            (Some(BackupChoice::None), None) => (BackupChoice::None, WalChoice::All),
+            (None, Some(WalChoice::None)) => (BackupChoice::All, WalChoice::None),
             (Some(backups), None) => (backups, WalChoice::OfBackups),
             (None, Some(wal)) => (BackupChoice::None, wal),
             (Some(backups), Some(wal)) => (backups, wal),
@@ -95,7 +98,7 @@ async fn plan(
     ctx: &RunContext,
 ) -> Result<(Plan, Ledger, Request), String> {
     let stated = judged(target, &known.archive);
-    let policy = stated.promises().policy.map(|policy| &policy.verify);
+    let policy = stated.settings().map(|policy| &policy.verify);
     let request = asked.request(policy, ctx);
     let ledger = match &asked.state {
         Some(state) => {

@@ -109,6 +109,11 @@ impl Judged {
         }
     }
 
+    /// Its settings, also where nothing is promised.
+    pub fn settings(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
     /// What its bucket's rules do to an archive that begins at `root` in its bucket.
     pub fn outlook(&self, archive: &Archive, recovery: &Recovery, root: &[u8], as_of: Timestamp) -> Option<Outlook> {
         let promises = self.promises();

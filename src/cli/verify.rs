@@ -32,10 +32,10 @@ pub struct VerifyArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Content")]
 pub struct ContentArgs {
-    /// Base backups to read: a name, latest, all or none (repeatable) [default: all, or none with --wal]
+    /// Base backups to read: a name, latest, all or none (repeatable) [default: all, or none where --wal names some]
     #[arg(long = "backup", value_name = "NAME")]
     pub backups: Vec<String>,
-    /// WAL to read: all, none, SEGMENT..SEGMENT, since=7d [default: all, or that of the backups with --backup]
+    /// WAL to read: all, none, SEGMENT..SEGMENT, since=7d [default: all, or that of the backups where --backup names some]
     #[arg(long, value_name = "WHICH")]
     pub wal: Option<WalChoice>,
     /// Read only a part: 10%, 20GiB, or 3/7 for the third of seven slices (a week of runs covers everything)

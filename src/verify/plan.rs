@@ -56,7 +56,8 @@ pub struct Share {
 /// What a run would read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// GET requests.
+    /// GET requests: for what is read, and for the lists of files that backups are compared with. The lists of a
+    /// delta's ancestors are asked for until all its files are found, so that there may be a few less.
     pub requests: u64,
     /// WAL objects.
     pub wal: Share,
@@ -369,7 +370,7 @@ impl Plan {
                     parts.bytes += part.object.size;
                 }
             }
-            more += u64::from(item.read && backup.files_metadata.object().is_some());
+            more += if item.read { lists(archive, backup) } else { 0 };
         }
         estimate.requests = wal.objects + parts.objects + more;
         estimate.wal = wal;
@@ -389,6 +390,20 @@ fn add(units: &mut BTreeMap<Unit, Weight>, unit: Unit, bytes: u64, proven: Optio
     weight.damaged |= damaged;
     weight.proven = if weight.begun { weight.proven.zip(proven).map(|(a, b)| a.min(b)) } else { proven };
     weight.begun = true;
+}
+
+/// Lists of files that a backup is compared with: its own and, where files come from ancestors, theirs.
+fn lists(archive: &Archive, backup: &BaseBackup) -> u64 {
+    let mut lists = 0;
+    let mut next = Some(backup);
+    // A chain that runs in a circle ends somewhere.
+    for _ in 0..=archive.backups.len() {
+        let Some(backup) = next else { break };
+        lists += u64::from(backup.files_metadata.object().is_some());
+        let parent = backup.kind.parent();
+        next = parent.and_then(|name| archive.backups.iter().find(|o| o.name == name && o.storage == backup.storage));
+    }
+    lists
 }
 
 fn part_bytes(backup: &BaseBackup) -> u64 {

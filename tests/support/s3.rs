@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -42,6 +43,23 @@ pub struct Faults {
     pub flicker: Vec<Vec<u8>>,
     /// The object changes whenever it is read.
     pub change_on_read: bool,
+    /// No checksums are sent along.
+    pub no_sums: bool,
+    /// An answer to GET takes so long.
+    pub slow: Duration,
+}
+
+/// What is special about one object.
+#[derive(Debug, Clone, Default)]
+pub struct Extra {
+    /// Instead of a made up one.
+    pub etag: Option<String>,
+    /// Headers of an answer to GET, instead of the usual checksum.
+    pub headers: Vec<(&'static str, String)>,
+    pub class: Option<&'static str>,
+    /// GET is refused with this status, code and message.
+    pub refuse: Option<(u16, &'static str, &'static str)>,
+    pub modified: Option<&'static str>,
 }
 
 impl Default for Faults {
@@ -59,6 +77,8 @@ impl Default for Faults {
             class: "STANDARD",
             flicker: Vec::new(),
             change_on_read: false,
+            no_sums: false,
+            slow: Duration::ZERO,
         }
     }
 }
@@ -71,6 +91,9 @@ pub struct FakeS3 {
 
 struct State {
     objects: Mutex<BTreeMap<Vec<u8>, Bytes>>,
+    extras: Mutex<BTreeMap<Vec<u8>, Extra>>,
+    /// Keys of whole objects that were asked for, in that order.
+    gets: Mutex<Vec<String>>,
     faults: Mutex<Faults>,
     /// Where the bucket lives.
     region: String,
@@ -83,17 +106,46 @@ impl FakeS3 {
     pub async fn start(region: &str, signed: bool) -> Self {
         let state = Arc::new(State {
             objects: Mutex::default(),
+            extras: Mutex::default(),
+            gets: Mutex::default(),
             faults: Mutex::default(),
             region: region.to_owned(),
             signed,
             requests: AtomicU64::new(0),
         });
-        let url = http::serve(Arc::clone(&state), |state, request| async move { answer(&state, &request) }).await;
+        let answer = |state: Arc<State>, request: Request| async move {
+            let answer = answer(&state, &request);
+            let slow = state.faults.lock().unwrap().slow;
+            if request.uri().query().is_none_or(|query| !query.contains("list-type")) {
+                tokio::time::sleep(slow).await;
+            }
+            answer
+        };
+        let url = http::serve(Arc::clone(&state), answer).await;
         FakeS3 { url, state }
     }
 
     pub fn put(&self, key: &[u8], body: impl Into<Bytes>) {
         self.state.objects.lock().unwrap().insert(key.to_vec(), body.into());
+    }
+
+    /// The object under a key behaves in its own way from now on.
+    pub fn mark(&self, key: &[u8], extra: Extra) {
+        self.state.extras.lock().unwrap().insert(key.to_vec(), extra);
+    }
+
+    pub fn remove(&self, key: &[u8]) {
+        self.state.objects.lock().unwrap().remove(key);
+    }
+
+    /// Keys of the whole objects that were asked for since this was asked last.
+    pub fn gets(&self) -> Vec<String> {
+        std::mem::take(&mut *self.state.gets.lock().unwrap())
+    }
+
+    /// So many whole objects were asked for since [`FakeS3::gets`].
+    pub fn get_count(&self) -> usize {
+        self.state.gets.lock().unwrap().len()
     }
 
     pub fn set(&self, faults: Faults) {
@@ -182,6 +234,7 @@ fn list(state: &State, request: &Request, faults: &Faults, number: u64) -> Respo
         decoded(key)
     });
     let after = if v2 { token.or(value("start-after")) } else { value("marker") };
+    let extras = state.extras.lock().unwrap();
     let mut objects = state.objects.lock().unwrap();
     if !faults.flicker.is_empty() {
         let key = &faults.flicker[number as usize % faults.flicker.len()];
@@ -220,8 +273,11 @@ fn list(state: &State, request: &Request, faults: &Faults, number: u64) -> Respo
                 body.extend(b"<Contents><Key>");
                 body.extend(xml(key, faults));
                 let size = content.len() + if faults.lie_size { 7 } else { 0 };
-                let class = faults.class;
-                body.extend(format!("</Key><LastModified>{MODIFIED}</LastModified><ETag>&quot;{}&quot;</ETag><Size>{size}</Size><StorageClass>{class}</StorageClass></Contents>", etag(content)).bytes());
+                let extra = extras.get(key);
+                let class = extra.and_then(|extra| extra.class).unwrap_or(faults.class);
+                let modified = extra.and_then(|extra| extra.modified).unwrap_or(MODIFIED);
+                let tag = extra.and_then(|extra| extra.etag.clone()).unwrap_or_else(|| etag(content));
+                body.extend(format!("</Key><LastModified>{modified}</LastModified><ETag>&quot;{tag}&quot;</ETag><Size>{size}</Size><StorageClass>{class}</StorageClass></Contents>").bytes());
             }
         }
     }
@@ -252,10 +308,18 @@ fn get(state: &State, request: &Request, key: &[u8], faults: &Faults, number: u6
     let Some(content) = objects.get(key).cloned() else {
         return error(state, 404, "NoSuchKey", "The specified key does not exist.");
     };
-    if faults.class == "GLACIER" {
+    let extra = state.extras.lock().unwrap().get(key).cloned();
+    let class = extra.as_ref().and_then(|extra| extra.class).unwrap_or(faults.class);
+    if header("range").is_none() {
+        state.gets.lock().unwrap().push(String::from_utf8_lossy(key).into_owned());
+    }
+    if let Some((status, code, message)) = extra.as_ref().and_then(|extra| extra.refuse) {
+        return error(state, status, code, message);
+    }
+    if class == "GLACIER" || class == "DEEP_ARCHIVE" {
         return error(state, 403, "InvalidObjectState", "The operation is not valid for the object's storage class");
     }
-    let tag = etag(&content);
+    let tag = extra.as_ref().and_then(|extra| extra.etag.clone()).unwrap_or_else(|| etag(&content));
     if header("if-match").is_some_and(|wanted| wanted.trim_matches('"') != tag) {
         return error(
             state,
@@ -273,7 +337,11 @@ fn get(state: &State, request: &Request, key: &[u8], faults: &Faults, number: u6
     let cut = |length: usize| (faults.cut_every > 0 && number.is_multiple_of(faults.cut_every)).then_some(length / 2);
     let headers = |mut more: Vec<(&'static str, String)>| {
         more.push(("etag", format!("\"{tag}\"")));
-        more.push(("x-amz-checksum-crc32c", "AAAAAA==".to_owned()));
+        match &extra {
+            Some(extra) => more.extend(extra.headers.iter().cloned()),
+            None if faults.no_sums => {}
+            None => more.push(("x-amz-checksum-crc32c", "AAAAAA==".to_owned())),
+        }
         more
     };
     match wanted {
