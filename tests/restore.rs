@@ -1,6 +1,6 @@
 //! Restoring into a directory and fetching WAL, without a server: what lands where, what never does, and what is said.
 
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout)]
 #![cfg(all(feature = "cli", feature = "restore", feature = "openpgp", feature = "libsodium", feature = "lzo"))]
 
 mod golden_support;
@@ -12,5 +12,7 @@ mod files;
 mod hostile;
 #[path = "restore/made.rs"]
 mod made;
+#[path = "restore/stopped.rs"]
+mod stopped;
 #[path = "restore/wal.rs"]
 mod wal;

@@ -12,6 +12,10 @@ mod damaged;
 mod golden;
 #[path = "restore_test/interrupted.rs"]
 mod interrupted;
+#[path = "restore_test/majors.rs"]
+mod majors;
+#[path = "restore_test/maker.rs"]
+mod maker;
 #[path = "restore_test/more.rs"]
 mod more;
 #[path = "restore_test/run.rs"]

@@ -22,6 +22,17 @@ fn truth(target: String, timeline: Option<u64>, from: &Value) -> Truth {
     Truth { target, timeline, rows: from["ledger_rows"].as_u64().unwrap(), md5 }
 }
 
+/// The timeline whose archived segments reach a mark: what one wrote at its very end may be stored by the next only.
+fn timeline_of(expected: &Value, mark: &Value) -> u64 {
+    let (own, at) = (mark["timeline"].as_u64().unwrap(), lsn(mark["lsn"].as_str().unwrap()));
+    let holds = |segment: &&Value| {
+        let bound = |name: &str| lsn(segment[name].as_str().unwrap());
+        (bound("start_lsn")..bound("end_lsn")).contains(&at)
+    };
+    let timelines = expected["segments"].as_array().unwrap().iter().filter(holds);
+    timelines.filter_map(|segment| segment["timeline"].as_u64()).filter(|timeline| *timeline >= own).min().unwrap()
+}
+
 /// The targets of one backup with their truths.
 fn truths(expected: &Value, backup: &Value) -> Vec<Truth> {
     let name = backup["name"].as_str().unwrap();
@@ -49,7 +60,7 @@ fn truths(expected: &Value, backup: &Value) -> Vec<Truth> {
     for at in 0..wanted {
         let pick = if full() { 0 } else { (mix(seed + at as u64) % left.len() as u64) as usize };
         let mark = left.remove(pick);
-        let timeline = several.then(|| mark["timeline"].as_u64().unwrap());
+        let timeline = several.then(|| timeline_of(expected, mark));
         truths.push(truth(format!("lsn={}", mark["lsn"].as_str().unwrap()), timeline, mark));
     }
     truths
@@ -126,6 +137,45 @@ each! {
     small_segments: "walg-zstd-pg18-seg1m",
 }
 
+/// A moment by its time, and by the transaction that made it.
+#[test]
+fn moments_by_time_and_transaction() {
+    let Some(golden) = g::golden() else { return };
+    if std::process::Command::new("psql").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no psql to ask for transactions");
+        return;
+    }
+    let names = if full() { g::WALG } else { &["walg-lz4-pg15"][..] };
+    for name in names {
+        let Some(bin) = postgres(major_of(name)) else { return };
+        let expected = g::expected(&golden, name);
+        let root = g::root(&golden, name);
+        let (work, files) = (work_dir(), tempfile::tempdir().unwrap());
+        let backup = &expected["backups_made"][0];
+        let behind = lsn(backup["lsn_after"].as_str().unwrap());
+        let marks: Vec<&Value> = expected["marks"].as_array().unwrap().iter().collect();
+        let own = |mark: &&&Value| lsn(mark["lsn"].as_str().unwrap()) >= behind && mark["timeline"] == 1;
+        let mark = *marks.iter().find(own).unwrap();
+        let sql = ledger_is(mark["ledger_rows"].as_u64().unwrap(), mark["ledger_md5"].as_str().unwrap());
+        let run = |target: &str| {
+            let config = files.path().join("walproof.toml");
+            let mut command = asserting(&root, &bin, work.path(), &config, &sql);
+            g::with_keys(&mut command, &golden, name);
+            command.args(["--pick", backup["name"].as_str().unwrap(), "--timeline", "1", "--target", target]);
+            // The ledger only ever grew, one transaction after the other.
+            command.args(["--then", "psql -d postgres -Atc 'select max(xmin::text::bigint) from ledger'"]);
+            let (report, test, code) = outcome(command.args(["--no-full-read", "--no-amcheck"]));
+            let about = format!("{name} {target}: {test:#} {:#}", report["error"]);
+            assert_eq!((test["outcome"].as_str(), code), (Some("proven"), 0), "{about}");
+            is_clean(work.path()).unwrap();
+            let told = test["assertions"].as_array().unwrap().iter().find_map(|one| one["why"].as_str()).unwrap();
+            told.parse::<u64>().unwrap()
+        };
+        let xid = run(&format!("time={}", mark["time"].as_str().unwrap()));
+        assert_eq!(run(&format!("xid={xid}")), xid);
+    }
+}
+
 /// wal-e: the end of the archive, on 14.
 #[test]
 fn wale() {
@@ -168,5 +218,23 @@ fn a_timeline_that_cannot_be_reached_is_refused_before_anything_is_fetched() {
         let mut command = restore_test(&root, Path::new("/"), work.path());
         let (_, test, code) = outcome(command.args(["--pick", backup, "--timeline", "2", "--target", target]));
         assert_eq!((test["failed_at"].as_str(), code), (Some("plan"), 1), "{target}: {test:#}");
+    }
+    // The last segment of timeline 1 was stored as timeline 2's only.
+    let oldest = |target: &str, timeline: &[&str]| {
+        let mut command = restore_test(&root, Path::new("/"), work.path());
+        command.args(["--pick", "base_000000010000000000000003", "--target", target]).args(timeline);
+        let (_, test, code) = outcome(&mut command);
+        (test, code)
+    };
+    let (test, code) = oldest("lsn=0/9016240", &["--timeline", "1"]);
+    assert_eq!((test["failed_at"].as_str(), code), (Some("plan"), 1), "{test:#}");
+    let message = test["failure"]["message"].as_str().unwrap();
+    let words = "0/9016240 lies behind 0/9000000, where the archived WAL of timeline 1 ends; that of 2, 3 goes further";
+    assert_eq!(message, words);
+    // Not told, it is the latest timeline that has the position: these restores lack a server only.
+    for (target, timeline) in [("lsn=0/E0103F8", 2), ("lsn=0/8010CF8", 3), ("lsn=0/6011B88", 3)] {
+        let (test, code) = oldest(target, &[]);
+        assert_eq!((test["timeline"].as_u64(), code), (Some(timeline), 2), "{target}: {test:#}");
+        assert_eq!(test["outcome"], "not_run");
     }
 }

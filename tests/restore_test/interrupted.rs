@@ -11,7 +11,7 @@ use crate::golden_support as g;
 use crate::run::{full, is_clean, mix, outcome, postgres, restore_test, work_dir};
 
 /// Processes whose working directory, program or arguments lie below this directory.
-fn processes_in(dir: &Path) -> Vec<String> {
+pub fn processes_in(dir: &Path) -> Vec<String> {
     let needle = dir.to_str().unwrap();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries

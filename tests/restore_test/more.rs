@@ -70,6 +70,51 @@ fn limits_are_kept() {
     }
 }
 
+/// A backup that has grown beyond a limit is not tested any more; the last proof grows older, and that is found.
+#[test]
+fn a_limit_does_not_renew_a_proof() {
+    let Some(golden) = g::golden() else { return };
+    let Some(bin) = postgres(15) else { return };
+    let root = g::root(&golden, "walg-none-pg15");
+    let (work, dir) = (work_dir(), tempfile::tempdir().unwrap());
+    let config = dir.path().join("walproof.toml");
+    let start: walproof::model::Timestamp = g::two_days_later(&root).parse().unwrap();
+    let at = |days: i64| (start + jiff::SignedDuration::from_hours(24 * days)).to_string();
+    // What was tested, what an audit at the same moment says of the last proof, and whether RST008 fires.
+    let run = |days: i64, limit: &str| {
+        let text = format!(
+            "version = 1\n[[cluster]]\nname = \"golden\"\narchive = {:?}\ntest_restore_every = \"7d\"\n{limit}\n",
+            root.to_str().unwrap()
+        );
+        std::fs::write(&config, text).unwrap();
+        let call = |name: &str| {
+            let mut command = g::walproof();
+            command.args([name, "golden", "--format", "json", "--now", &at(days), "--config"]).arg(&config);
+            command.arg("--state").arg(dir.path().join("state"));
+            command
+        };
+        let mut command = call("restore-test");
+        command.arg("--pg-bin").arg(&bin).arg("--work-dir").arg(work.path()).args(QUICK);
+        let (_, test, _) = outcome(command.args(["--pick", "latest", "--target", "latest"]));
+        let (report, _) = json(&mut call("audit"));
+        let archive = report["archives"][0].clone();
+        let stale = archive["findings"].as_array().unwrap().iter().any(|finding| finding["code"] == "RST008");
+        (test, archive["last_restore"].clone(), stale)
+    };
+    let (test, last, stale) = run(0, "");
+    assert_eq!((test["outcome"].as_str(), stale), (Some("restored"), false), "{test:#}");
+    assert_eq!(last["age_s"], 0);
+    let limits = ["max_restore_bytes = \"1MiB\"", "max_replay = \"1KiB\""];
+    for (limit, days) in limits.into_iter().zip([5, 10]) {
+        let (test, last, stale) = run(days, &format!("restore_test.{limit}"));
+        assert_eq!(test["outcome"], "not_run", "{limit}: {test:#}");
+        let name = limit.split(' ').next().unwrap();
+        assert!(test["why"].as_str().unwrap().contains(name), "{limit}: {test:#}");
+        assert_eq!((last["age_s"].as_i64(), stale), (Some(days * 86_400), days > 7), "{limit}: {last:#}");
+    }
+    is_clean(work.path()).unwrap();
+}
+
 /// A server that is not there says nothing about the archive: exit code 2 and one sentence.
 #[test]
 fn a_missing_server_is_no_finding() {

@@ -260,7 +260,11 @@ pub fn choose<'a>(
             let covers = |chain: &Chain| chain.from_lsn <= *lsn && *lsn <= chain.to_lsn;
             match pick_way(named, preferred(), &chains, covers) {
                 Some(chain) => chosen(chain, Target::Lsn(*lsn)),
-                None => Err(out_of_reach(archive, backup, named.unwrap_or_else(preferred), *lsn)),
+                None => {
+                    let others = chains.iter().copied().filter(|chain| covers(chain)).map(|chain| chain.timeline);
+                    let others: Vec<TimelineId> = others.collect();
+                    Err(out_of_reach(archive, backup, named.unwrap_or_else(preferred), *lsn, &others))
+                }
             }
         }
         Target::Time(time) => {
@@ -348,7 +352,8 @@ fn blocked_at(
     }
 }
 
-fn out_of_reach(archive: &Archive, backup: &BaseBackup, chain: &Chain, lsn: Lsn) -> Refusal {
+/// `others` are timelines that do reach the position, where one was named that does not.
+fn out_of_reach(archive: &Archive, backup: &BaseBackup, chain: &Chain, lsn: Lsn, others: &[TimelineId]) -> Refusal {
     let mut refusal = if lsn < chain.from_lsn {
         let text = format!("{lsn} lies before {}, where {} is consistent", chain.from_lsn, backup.name);
         Refusal::new("RST004", text)
@@ -357,7 +362,14 @@ fn out_of_reach(archive: &Archive, backup: &BaseBackup, chain: &Chain, lsn: Lsn)
         refusal.message = format!("{lsn} cannot be reached: {}", refusal.message);
         refusal
     } else {
-        Refusal::new("RST004", format!("{lsn} lies behind {}, where the archived WAL ends", chain.to_lsn))
+        let (end, timeline) = (chain.to_lsn, chain.timeline);
+        let more: Vec<String> = others.iter().map(ToString::to_string).collect();
+        let more = match more.is_empty() {
+            true => String::new(),
+            false => format!("; that of {} goes further", more.join(", ")),
+        };
+        let text = format!("{lsn} lies behind {end}, where the archived WAL of timeline {timeline} ends{more}");
+        Refusal::new("RST004", text)
     };
     refusal.reaches = Some(chain.to_lsn);
     refusal
