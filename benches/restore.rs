@@ -1,7 +1,9 @@
 //! How fast a backup is fetched and unpacked beside `lz4 -dc | tar x` on the same tars, and how fast a server replays
 //! through `wal-fetch --prefetch` beside `cp` from a directory of plain segments.
 //!
-//! `WALPROOF_BENCH_MIB` sets the size of the cluster (1024), `WALPROOF_BENCH_SEGMENTS` that of the WAL (40).
+//! `WALPROOF_BENCH_MIB` sets the size of the cluster (1024), `WALPROOF_BENCH_SEGMENTS` that of the WAL (40),
+//! `WALPROOF_BENCH_ROUNDS` how often each is run. An argument `unpack` or `replay` runs only that half. All lies below
+//! `TMPDIR`: in memory instead of on a disk, what remains is the time of the processors.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::fs;
@@ -20,7 +22,6 @@ use walproof::run::{Cancel, RunContext};
 use walproof::store::{self, Address, Limits, StoreOptions};
 
 const NAME: &str = "base_000000010000000000000003";
-const ROUNDS: usize = 3;
 /// Bytes of one relation file.
 const FILE_BYTES: usize = 16 << 20;
 /// Relation files in one tar.
@@ -33,8 +34,22 @@ fn main() {
         println!("SKIPPED: there is no lz4 program to compare with");
         return;
     }
-    unpacking(scratch.path());
-    replaying(scratch.path());
+    let asked = |half: &str| std::env::args().all(|arg| !matches!(&*arg, "unpack" | "replay") || arg == half);
+    if asked("unpack") {
+        unpacking(scratch.path());
+    }
+    if asked("replay") {
+        replaying(scratch.path());
+    }
+}
+
+fn rounds() -> usize {
+    number("WALPROOF_BENCH_ROUNDS", 5).max(1)
+}
+
+/// Brings to disk what others left to be written, so that each begins alike.
+fn settle() {
+    nix::unistd::sync();
 }
 
 fn number(name: &str, default: usize) -> usize {
@@ -51,27 +66,41 @@ fn unpacking(scratch: &Path) {
     let archive = scratch.join("archive");
     let parts = make(&archive, mib);
     let stored: u64 = parts.iter().map(|part| part.metadata().unwrap().len()).sum();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let into = scratch.join("pipe");
-        fs::create_dir(&into).unwrap();
-        let begun = Instant::now();
-        for part in &parts {
-            let line = format!("lz4 -dc '{}' | tar x -C '{}'", part.display(), into.display());
-            let status = Command::new("sh").args(["-c", &line]).stderr(Stdio::null()).status().unwrap();
-            assert!(status.success());
+    let copied = scratch.join("copied");
+    let (mut ours, mut theirs, mut floor) = (Vec::new(), Vec::new(), Vec::new());
+    let rounds = rounds();
+    for round in 0..rounds {
+        // Who comes second must not always be the same.
+        for is_ours in [round % 2 == 0, round % 2 == 1] {
+            let into = scratch.join("restored");
+            settle();
+            if is_ours {
+                ours.push(restored(&archive, &into));
+                settle();
+                floor.push(timed(Command::new("cp").arg("-r").arg(&into).arg(&copied)));
+                fs::remove_dir_all(&copied).unwrap();
+            } else {
+                fs::create_dir(&into).unwrap();
+                let line = |part: &PathBuf| format!("lz4 -dc '{}' | tar x -C '{}'", part.display(), into.display());
+                let lines: Vec<String> = parts.iter().map(line).collect();
+                theirs.push(timed(Command::new("sh").args(["-ec", &lines.join("\n")]).stderr(Stdio::null())));
+            }
+            fs::remove_dir_all(&into).unwrap();
         }
-        theirs.push(begun.elapsed().as_secs_f64());
-        fs::remove_dir_all(&into).unwrap();
-        let into = scratch.join("restored");
-        ours.push(restored(&archive, &into));
-        fs::remove_dir_all(&into).unwrap();
     }
-    let (ours, theirs) = (median(ours), median(theirs));
-    println!("restore: {mib} MiB from {} tars, {} MiB stored, median of {ROUNDS}", parts.len(), stored >> 20);
-    println!("  lz4 -dc | tar x   {theirs:.2} s");
-    println!("  walproof          {ours:.2} s   {:.2} of it", ours / theirs);
+    let all = |times: &[f64]| times.iter().map(|time| format!("{time:.2}")).collect::<Vec<_>>().join(" ");
+    println!("restore: {mib} MiB from {} tars, {} MiB stored, median of {rounds}", parts.len(), stored >> 20);
+    for (name, times) in [("lz4 -dc | tar x", &theirs), ("walproof", &ours), ("cp -r of the files", &floor)] {
+        let (own, other) = (median(times.clone()), median(theirs.clone()));
+        println!("  {name:18}  {own:.2} s   {:.2} of it   ({})", own / other, all(times));
+    }
     fs::remove_dir_all(&archive).unwrap();
+}
+
+fn timed(command: &mut Command) -> f64 {
+    let begun = Instant::now();
+    assert!(command.status().unwrap().success(), "{command:?}");
+    begun.elapsed().as_secs_f64()
 }
 
 /// Seconds from the plan to the last byte written, without bringing it to disk.
@@ -241,6 +270,19 @@ impl Machine {
         assert!(command.status().unwrap().success(), "{}", fs::read_to_string(&log).unwrap_or_default());
     }
 
+    /// The log once the server takes connections.
+    fn wait_for_end_of_recovery(&self, log: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let text = fs::read_to_string(self.dir.join(log)).unwrap_or_default();
+            let is_up = text.contains("database system is ready to accept connections");
+            if is_up || text.contains("database system is shut down") || begun.elapsed().as_secs() > 600 {
+                return text;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     fn sql(&self, text: &str) {
         let dir = self.dir.display().to_string();
         self.run("psql", &["-h", &dir, "-U", "postgres", "-d", "postgres", "-qAtc", text]);
@@ -301,16 +343,21 @@ fn replaying(scratch: &Path) {
     let fetch = format!("{} wal-fetch --archive {} --prefetch 8 %f %p", program.display(), bucket.display());
     let alone = format!("{} wal-fetch --archive {} %f %p", program.display(), bucket.display());
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        for (command, times) in [&cp, &fetch, &alone].into_iter().zip(&mut times) {
-            times.push(replay(&machine, command));
+    let rounds = rounds();
+    for round in 0..rounds {
+        for turn in 0..3 {
+            let which = (round + turn) % 3;
+            settle();
+            times[which].push(replay(&machine, [&cp, &fetch, &alone][which]));
         }
     }
-    let [cp, fetch, alone] = times.map(median);
-    println!("replay of {count} files of WAL, median of {ROUNDS}, as the server says");
-    println!("  cp, plain segments      {cp:.2} s");
-    println!("  wal-fetch --prefetch 8  {fetch:.2} s   {:.2} of it", fetch / cp);
-    println!("  wal-fetch               {alone:.2} s   {:.2} of it", alone / cp);
+    let baseline = median(times[0].clone());
+    println!("replay of {count} files of WAL, median of {rounds}, as the server says");
+    for (name, times) in ["cp, plain segments", "wal-fetch --prefetch 8", "wal-fetch"].into_iter().zip(times) {
+        let all: Vec<String> = times.iter().map(|time| format!("{time:.2}")).collect();
+        let own = median(times);
+        println!("  {name:22}  {own:.2} s   {:.2} of it   ({})", own / baseline, all.join(" "));
+    }
 }
 
 /// Seconds of redo.
@@ -324,9 +371,11 @@ fn replay(machine: &Machine, restore_command: &str) -> f64 {
     machine.identity.give(&signal).unwrap();
     let settings = ["archive_mode = off".to_owned(), "hot_standby = off".to_owned()];
     machine.start("replay", &[&settings[..], &[format!("restore_command = '{restore_command}'")]].concat());
+    // Without hot standby, `pg_ctl` takes a server for started as soon as it recovers.
+    let log = machine.wait_for_end_of_recovery("replay.log");
     machine.stop("replay");
-    let log = fs::read_to_string(machine.dir.join("replay.log")).unwrap();
-    let done = log.lines().find(|line| line.contains("redo done at")).expect("a line about redo");
+    let done = log.lines().find(|line| line.contains("redo done at"));
+    let done = done.unwrap_or_else(|| panic!("no line about redo:\n{log}"));
     let elapsed = done.rsplit("elapsed: ").next().unwrap().trim_end_matches(" s").parse().unwrap();
     // What is fetched ahead goes with its server.
     for _ in 0..100 {

@@ -65,7 +65,11 @@ pub fn run() -> ExitCode {
     #[cfg(feature = "restore")]
     if wal_fetch::is_asked_for(std::env::args_os()) {
         // A panic would leave with 101, which PostgreSQL takes for the end of the archive.
-        return std::panic::catch_unwind(run_command).unwrap_or(ExitCode::from(wal_fetch::FAILED));
+        let run = || match wal_fetch::parse(std::env::args_os()) {
+            Some(args) => wal_fetch::run(args).into(),
+            None => run_command(),
+        };
+        return std::panic::catch_unwind(run).unwrap_or(ExitCode::from(wal_fetch::FAILED));
     }
     run_command()
 }

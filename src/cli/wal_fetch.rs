@@ -67,6 +67,18 @@ pub(super) fn is_asked_for(mut args: impl Iterator<Item = OsString>) -> bool {
     args.nth(1).is_some_and(|command| command == "wal-fetch")
 }
 
+/// Reads the process's arguments for this command alone: PostgreSQL waits for each call, and what all the other commands
+/// take is not cheap to set up. `None`: whatever is unusual about them, the full reader says it.
+pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Option<WalFetchArgs> {
+    #[derive(Parser)]
+    #[command(disable_help_flag = true)]
+    struct Alone {
+        #[command(flatten)]
+        args: WalFetchArgs,
+    }
+    Alone::try_parse_from(args.skip(1)).ok().map(|alone| alone.args)
+}
+
 /// `walproof wal-fetch`
 pub(super) fn run(args: WalFetchArgs) -> Outcome {
     if args.ahead {
@@ -231,11 +243,13 @@ fn begin_ahead(prefetch: &Prefetch) {
 
 /// Fetches ahead until there is no more use in it.
 async fn ahead(args: WalFetchArgs) -> anyhow::Result<Outcome> {
+    let prefetch = Prefetch::beside(&args.dest);
+    // Before anything is opened: several may have been started before the first was heard of.
+    let Some(turn) = prefetch.turn() else { return Ok(Outcome::Clean) };
     let (source, session) = open(&args).await?;
     let data = server(&args.dest);
-    let prefetch = Prefetch::beside(&args.dest);
     let number = usize::from(args.prefetch);
-    prefetch.run(&source, number, Some(&data), expect(&args.dest), &session.ctx.cancel).await;
+    prefetch.run(turn, &source, number, Some(&data), expect(&args.dest), &session.ctx.cancel).await;
     Ok(Outcome::Clean)
 }
 
@@ -250,5 +264,39 @@ fn close_inherited() {
         .collect();
     for number in open {
         let _ = nix::unistd::close(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command as CliCommand};
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_one_reads() {
+        for line in [
+            "walproof wal-fetch --archive /a --prefetch 8 000000010000000000000001 pg_wal/RECOVERYXLOG",
+            "walproof wal-fetch 00000002.history pg_wal/RECOVERYHISTORY --standby -vv --archive=s3://b/p --region r",
+            "walproof wal-fetch --ahead --config c.toml a b --endpoint-url http://127.0.0.1:9000",
+        ] {
+            let short = parse(words(line).into_iter()).unwrap();
+            let CliCommand::WalFetch(long) = Cli::try_parse_from(words(line)).unwrap().command else {
+                panic!("{line}")
+            };
+            assert_eq!(format!("{short:?}"), format!("{long:?}"));
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_is_left_to_the_long_way() {
+        for line in
+            ["walproof wal-fetch --help", "walproof wal-fetch", "walproof wal-fetch a b c", "walproof wal-fetch -h a b"]
+        {
+            assert!(parse(words(line).into_iter()).is_none(), "{line}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Decodes ahead of the one who writes, so that both keep a core busy, in a few buffers that go round.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -11,7 +11,7 @@ const BUFFERS: usize = 3;
 /// Runs `work` with a reader that is filled by a thread of its own.
 pub(super) fn reading_ahead<T>(
     source: Box<dyn Read + Send + '_>,
-    work: impl FnOnce(&mut dyn Read) -> T,
+    work: impl FnOnce(&mut dyn BufRead) -> T,
 ) -> io::Result<T> {
     thread::scope(|scope| {
         let (full_in, full) = sync_channel(BUFFERS);
@@ -66,9 +66,19 @@ struct Ahead {
 
 impl Read for Ahead {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let there = self.fill_buf()?;
+        let bytes = out.len().min(there.len());
+        out[..bytes].copy_from_slice(&there[..bytes]);
+        self.consume(bytes);
+        Ok(bytes)
+    }
+}
+
+impl BufRead for Ahead {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.at == self.buffer.len() {
             if self.ended {
-                return Ok(0);
+                return Ok(&[]);
             }
             let used = std::mem::take(&mut self.buffer);
             self.at = 0;
@@ -88,10 +98,11 @@ impl Read for Ahead {
                 Err(_) => return Err(io::Error::other("the decoder stopped")),
             }
         }
-        let bytes = out.len().min(self.buffer.len() - self.at);
-        out[..bytes].copy_from_slice(&self.buffer[self.at..self.at + bytes]);
-        self.at += bytes;
-        Ok(bytes)
+        Ok(&self.buffer[self.at..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at = (self.at + bytes).min(self.buffer.len());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Unpacking one tar: every member is looked up in the list of what is wanted, and written by hand.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use super::{LeftOut, RestoreError};
 use crate::codec::tarball::{Body, Entry, EntryKind, TarError, TarProblemKind, TarReader, clean_member_name};
 use crate::run::Cancel;
 
-/// Bytes written at once.
+/// Pages of an increment written at once.
 const BUFFER_BYTES: usize = 1 << 20;
 /// A `pg_control` has 8192 bytes.
 const CONTROL_BYTES_MAX: u64 = 64 << 10;
@@ -95,7 +95,7 @@ pub(super) struct Job<'a> {
 }
 
 /// Reads a tar to its end. Gives the increments it held.
-pub(super) fn unpack(shared: &Shared, job: &Job<'_>, input: &mut dyn Read) -> Result<Vec<Vec<u8>>, RestoreError> {
+pub(super) fn unpack(shared: &Shared, job: &Job<'_>, input: &mut dyn BufRead) -> Result<Vec<Vec<u8>>, RestoreError> {
     let mut tar = TarReader::new(input);
     let mut part = Part { shared, job, buffer: vec![0; BUFFER_BYTES], increments: Vec::new() };
     loop {
@@ -123,7 +123,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn member(&mut self, entry: &Entry, body: Body<'_, &mut dyn Read>) -> Result<(), RestoreError> {
+    fn member(&mut self, entry: &Entry, body: Body<'_, &mut dyn BufRead>) -> Result<(), RestoreError> {
         let path = match clean_member_name(&entry.name) {
             Ok(Some(path)) => path,
             Ok(None) => return Ok(()),
@@ -185,7 +185,7 @@ impl Part<'_> {
         tree.make_dir(rel).map(drop).map_err(RestoreError::io("create", &tree.join(rel)))
     }
 
-    fn whole(&mut self, entry: &Entry, path: &[u8], mut body: Body<'_, &mut dyn Read>) -> Result<(), RestoreError> {
+    fn whole(&mut self, entry: &Entry, path: &[u8], mut body: Body<'_, &mut dyn BufRead>) -> Result<(), RestoreError> {
         let shared = self.shared;
         let Some((tree, rel)) = shared.place.of(path) else {
             self.leave_out(entry, "it would take the place of a tablespace");
@@ -196,18 +196,26 @@ impl Part<'_> {
             if shared.stopped() {
                 return Err(RestoreError::Stopped);
             }
-            let read = fill(&mut body, &mut self.buffer).map_err(|error| self.unreadable(&error))?;
+            // Straight from where it was decoded to.
+            let piece = body.fill_buf().map_err(|error| self.unreadable(&error))?;
+            let read = piece.len();
             if read == 0 {
                 break;
             }
             self.count(read as u64)?;
-            file.write_all(&self.buffer[..read]).map_err(RestoreError::io("write", &tree.join(rel)))?;
+            file.write_all(piece).map_err(RestoreError::io("write", &tree.join(rel)))?;
+            body.consume(read);
         }
         shared.files.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn increment(&mut self, entry: &Entry, path: &[u8], mut body: Body<'_, &mut dyn Read>) -> Result<(), RestoreError> {
+    fn increment(
+        &mut self,
+        entry: &Entry,
+        path: &[u8],
+        mut body: Body<'_, &mut dyn BufRead>,
+    ) -> Result<(), RestoreError> {
         let shared = self.shared;
         let damaged = |what: String| {
             let what = format!("{} (member {})", what, entry.name.escape_ascii());
@@ -230,7 +238,7 @@ impl Part<'_> {
         Ok(())
     }
 
-    fn control(&mut self, entry: &Entry, mut body: Body<'_, &mut dyn Read>) -> Result<(), RestoreError> {
+    fn control(&mut self, entry: &Entry, mut body: Body<'_, &mut dyn BufRead>) -> Result<(), RestoreError> {
         if entry.size > CONTROL_BYTES_MAX {
             let what = format!("global/pg_control has {} bytes", entry.size);
             return Err(RestoreError::Damaged { key: self.job.key.to_owned(), what });
@@ -268,7 +276,7 @@ impl Part<'_> {
 }
 
 /// Reads until the buffer is full or the body over.
-fn fill(body: &mut Body<'_, &mut dyn Read>, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn fill(body: &mut Body<'_, &mut dyn BufRead>, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match body.read(&mut buffer[filled..])? {

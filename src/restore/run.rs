@@ -249,6 +249,8 @@ impl Steps<'_> {
                     None => todo.push((number, part, role)),
                 }
             }
+            // The longest first: none is left to itself at the end while other cores have nothing to do.
+            todo.sort_by_key(|(_, part, _)| std::cmp::Reverse(part.object.size));
             let unpacking = todo.into_iter().map(|(number, part, role)| {
                 let written = Arc::clone(&written);
                 async move { (number, part, self.part(step, wanted, part, role, written).await) }

@@ -1,4 +1,4 @@
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::header::{EntryKind, Header, has_body};
 use super::pax::Pax;
@@ -330,6 +330,41 @@ impl<R: Read> Read for Body<'_, R> {
         tar.position += read as u64;
         tar.body_left -= read as u64;
         Ok(read)
+    }
+}
+
+/// Gives the body where it lies, without a copy.
+impl<R: BufRead> BufRead for Body<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let tar = &mut *self.tar;
+        if let Some(problem) = &tar.failed {
+            return Err(TarError::Structure(problem.clone()).into());
+        }
+        if tar.body_left == 0 {
+            return Ok(&[]);
+        }
+        let there = loop {
+            match tar.input.fill_buf() {
+                Ok(bytes) => break bytes.len(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        if there == 0 {
+            let problem = tar.cut(tar.body_left);
+            tar.failed = Some(problem.clone());
+            return Err(TarError::Structure(problem).into());
+        }
+        let most = usize::try_from(tar.body_left).unwrap_or(usize::MAX).min(there);
+        Ok(&tar.input.fill_buf()?[..most])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        let tar = &mut *self.tar;
+        debug_assert!(bytes as u64 <= tar.body_left);
+        tar.input.consume(bytes);
+        tar.position += bytes as u64;
+        tar.body_left = tar.body_left.saturating_sub(bytes as u64);
     }
 }
 

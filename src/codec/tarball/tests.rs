@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 
 use super::*;
 use crate::codec::tests::Noise;
@@ -28,12 +28,41 @@ fn plain(name: &[u8], flag: u8, body: &[u8]) -> Vec<u8> {
 
 const END: [u8; 1024] = [0; 1024];
 
-fn walk(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
-    let mut tar = TarReader::new(bytes);
+type Members = Vec<(Entry, Vec<u8>)>;
+
+/// Reads all bodies, copied and in place, from buffers of several sizes: there must be no difference.
+fn walk(bytes: &[u8]) -> Result<Members, TarError> {
+    let copied = walk_by(bytes, 0, |body| {
+        let mut copy = Vec::new();
+        body.read_to_end(&mut copy).map(|_| copy)
+    });
+    for room in [1, 511, 700, 1 << 20] {
+        let in_place = walk_by(bytes, room, |body| {
+            let mut copy = Vec::new();
+            loop {
+                let piece = body.fill_buf()?;
+                let bytes = piece.len().min(300);
+                if bytes == 0 {
+                    return Ok(copy);
+                }
+                copy.extend(&piece[..bytes]);
+                body.consume(bytes);
+            }
+        });
+        assert_eq!(format!("{in_place:?}"), format!("{copied:?}"), "buffers of {room}");
+    }
+    copied
+}
+
+fn walk_by(
+    bytes: &[u8],
+    room: usize,
+    read: impl Fn(&mut Body<'_, BufReader<&[u8]>>) -> io::Result<Vec<u8>>,
+) -> Result<Members, TarError> {
+    let mut tar = TarReader::new(BufReader::with_capacity(room, bytes));
     let mut members = Vec::new();
     while let Some(entry) = tar.next_entry()? {
-        let mut body = Vec::new();
-        tar.body().read_to_end(&mut body).map_err(|error| match tar_problem(&error) {
+        let body = read(&mut tar.body()).map_err(|error| match tar_problem(&error) {
             Some(problem) => TarError::Structure(problem.clone()),
             None => TarError::Read(error),
         })?;

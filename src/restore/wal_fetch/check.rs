@@ -9,7 +9,8 @@ use crate::model::{SegmentName, TimelineHistory, WalFileName};
 use crate::wal::header::{LONG_HEADER_BYTES, LongHeader};
 use crate::wal::{BackupLabel, DecodeOptions, SegmentDecoder, SegmentEnd};
 
-const BUFFER_BYTES: usize = 1 << 20;
+/// The largest block of the usual codec: it is then decoded straight into the buffer.
+const BUFFER_BYTES: usize = 4 << 20;
 
 /// A file that holds what it should.
 pub(super) struct Checked {

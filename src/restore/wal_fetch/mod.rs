@@ -65,8 +65,9 @@ pub enum FetchError {
 /// Largest segment there is, and more than any history file.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// Puts a file of WAL in place: decoded, checked, written beside `dest`, synced and renamed. `dest` is untouched unless
-/// this says [`Fetched::Delivered`].
+/// Puts a file of WAL in place: decoded, checked, written beside `dest`, brought to disk unless `dest` is one of a
+/// server's own temporary files (which it brings to disk itself), and renamed. `dest` is untouched unless this says
+/// [`Fetched::Delivered`].
 ///
 /// # Errors
 /// See [`FetchError`].
@@ -78,6 +79,14 @@ pub async fn fetch(
     cancel: &Cancel,
 ) -> Result<Fetched, FetchError> {
     fetch_with(source, name, dest, expect, None, cancel).await
+}
+
+/// Whether a file must be on disk before it is in place.
+///
+/// PostgreSQL asks for these two names, never looks at them again after a crash, and syncs them itself before it gives
+/// them the name of a segment (as far as it runs with `fsync`). To do it here would only keep redo waiting.
+fn is_synced_by_server(dest: &Path) -> bool {
+    dest.file_name().is_some_and(|name| name == "RECOVERYXLOG" || name == "RECOVERYHISTORY")
 }
 
 /// The same, with the codec that was seen last: its object is asked for before anything is listed.
@@ -92,7 +101,20 @@ pub async fn fetch_with(
     seen: Option<CodecKind>,
     cancel: &Cancel,
 ) -> Result<Fetched, FetchError> {
-    let run = Run { source, name, dest, expect, cancel };
+    let sync = !is_synced_by_server(dest);
+    fetch_synced(source, name, (dest, sync), expect, seen, cancel).await
+}
+
+/// With the word on whether it must be on disk before it is in place.
+async fn fetch_synced(
+    source: &Source,
+    name: &WalFileName,
+    (dest, sync): (&Path, bool),
+    expect: Expect,
+    seen: Option<CodecKind>,
+    cancel: &Cancel,
+) -> Result<Fetched, FetchError> {
+    let run = Run { source, name, dest, sync, expect, cancel };
     let mut bad = None;
     let mut tried = Vec::new();
     if let Some(codec) = seen {
@@ -136,6 +158,7 @@ struct Run<'a> {
     source: &'a Source,
     name: &'a WalFileName,
     dest: &'a Path,
+    sync: bool,
     expect: Expect,
     cancel: &'a Cancel,
 }
@@ -173,8 +196,8 @@ impl Run<'_> {
                 return Err(FetchError::Damaged(format!("{key}: {early}, and {next} follows in the archive")));
             }
         }
-        let dest = self.dest.to_owned();
-        blocking(move || temporary.put(&dest)).await?;
+        let (dest, sync) = (self.dest.to_owned(), self.sync);
+        blocking(move || temporary.put(&dest, sync)).await?;
         Ok(Some(checked.bytes))
     }
 }
@@ -229,8 +252,8 @@ impl Temporary {
         self.file.as_mut().ok_or_else(|| FetchError::Failed("the file is closed".to_owned()))
     }
 
-    fn put(mut self, dest: &Path) -> Result<(), FetchError> {
-        if let Some(file) = self.file.take() {
+    fn put(mut self, dest: &Path, sync: bool) -> Result<(), FetchError> {
+        if let Some(file) = self.file.take().filter(|_| sync) {
             file.sync_data().map_err(|error| failed("sync", &self.path, &error))?;
         }
         std::fs::rename(&self.path, dest).map_err(|error| failed("rename to", dest, &error))?;

@@ -4,6 +4,11 @@
 //! What lies there under a segment's name is whole and was checked; everything under way has another name. The
 //! process ends by itself, and takes the directory with it: when nobody has asked for a while, when the server is gone,
 //! when the directory is gone.
+//!
+//! A segment is there as soon as it is written, as with `cp`: the server replays it at once, syncs it if it keeps it, and
+//! most are gone before the system would have written them. To sync them costs a busy disk more time than redo has. But a
+//! crash of the machine can leave a file of the right length with holes in it, so the directory notes in which run of
+//! the system it was filled, and what another run left in it is never handed out.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
@@ -14,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::{Expect, FetchError, Fetched, MARK, check, fetch_with, is_alive};
+use super::{Expect, FetchError, Fetched, MARK, check, fetch_synced, is_alive, is_synced_by_server};
 use crate::fetch::Source;
 use crate::model::{CodecKind, SegmentName, SegmentSize, WalFileName};
 use crate::run::Cancel;
@@ -24,6 +29,9 @@ const FOLDER: &str = ".walproof-prefetch";
 const POSITION: &str = "position";
 const CODEC: &str = "codec";
 const LOCK: &str = "lock";
+const BOOT: &str = "boot";
+/// Differs from one run of the system to the next.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How often the position is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -102,7 +110,9 @@ impl Prefetch {
         let begun = Instant::now();
         loop {
             if let Ok(file) = File::open(&ready) {
-                if check::still_whole(name, &file, expect) && std::fs::rename(&ready, dest).is_ok() {
+                let is_whole = self.is_of_this_boot() && check::still_whole(name, &file, expect);
+                let is_safe = is_whole && (is_synced_by_server(dest) || file.sync_data().is_ok());
+                if is_safe && std::fs::rename(&ready, dest).is_ok() {
                     return true;
                 }
                 let _ = std::fs::remove_file(&ready);
@@ -119,6 +129,25 @@ impl Prefetch {
         }
     }
 
+    /// Whether what lies there was written since the system started. Where the system does not say, everything is
+    /// synced before it is there.
+    fn is_of_this_boot(&self) -> bool {
+        read_small(Path::new(BOOT_ID)).is_none_or(|now| read_small(&self.path(BOOT)).is_some_and(|then| then == now))
+    }
+
+    /// Notes the run of the system, and removes what another one left.
+    fn begin(&self) -> io::Result<()> {
+        if self.is_of_this_boot() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(&self.dir)?.flatten() {
+            if SegmentName::parse(entry.file_name().as_encoded_bytes()).is_some() {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        self.write(BOOT, &read_small(Path::new(BOOT_ID)).unwrap_or_default())
+    }
+
     fn is_on_its_way(&self, name: SegmentName) -> bool {
         let begins = format!("{name}{MARK}");
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
@@ -133,9 +162,23 @@ impl Prefetch {
         }
     }
 
+    /// The right to fetch ahead, which one process has at a time. `None`: another has it.
+    pub fn turn(&self) -> Option<Turn> {
+        let lock = self.lock()?;
+        self.begin().ok()?;
+        Some(Turn { _lock: lock })
+    }
+
     /// Fetches ahead until there is no more use in it. `server` is the data directory whose server asks.
-    pub async fn run(&self, source: &Source, ahead: usize, server: Option<&Path>, expect: Expect, cancel: &Cancel) {
-        let Some(lock) = self.lock() else { return };
+    pub async fn run(
+        &self,
+        turn: Turn,
+        source: &Source,
+        ahead: usize,
+        server: Option<&Path>,
+        expect: Expect,
+        cancel: &Cancel,
+    ) {
         let mut work = Work {
             prefetch: self,
             source,
@@ -145,6 +188,7 @@ impl Prefetch {
             running: JoinSet::new(),
             under_way: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            sync_first: read_small(Path::new(BOOT_ID)).is_none(),
         };
         let mut last: Option<Position> = None;
         let mut asked = Instant::now();
@@ -174,7 +218,7 @@ impl Prefetch {
         }
         work.running.shutdown().await;
         self.end();
-        drop(lock);
+        drop(turn);
     }
 
     fn lock(&self) -> Option<File> {
@@ -211,6 +255,12 @@ impl Prefetch {
     }
 }
 
+/// Held by the process that fetches ahead.
+#[derive(Debug)]
+pub struct Turn {
+    _lock: File,
+}
+
 struct Work<'a> {
     prefetch: &'a Prefetch,
     source: &'a Source,
@@ -221,6 +271,8 @@ struct Work<'a> {
     under_way: BTreeSet<SegmentName>,
     /// Missing or failed: left to whoever asks for it, who then says so.
     given_up: BTreeSet<SegmentName>,
+    /// The system does not tell its runs apart.
+    sync_first: bool,
 }
 
 impl Work<'_> {
@@ -239,10 +291,10 @@ impl Work<'_> {
             }
             self.under_way.insert(*name);
             let (source, expect, codec, cancel) = (self.source.clone(), self.expect, self.codec, self.cancel.clone());
-            let name = *name;
+            let (name, sync_first) = (*name, self.sync_first);
             self.running.spawn(async move {
                 let file = WalFileName::Segment(name);
-                (name, fetch_with(&source, &file, &ready, expect, codec, &cancel).await)
+                (name, fetch_synced(&source, &file, (&ready, sync_first), expect, codec, &cancel).await)
             });
         }
     }
@@ -311,6 +363,7 @@ mod tests {
         assert!(prefetch.is_running() && prefetch.lock().is_none());
         drop(lock);
         assert!(!prefetch.is_running());
+        prefetch.begin().unwrap();
         std::fs::write(prefetch.path("0000000200000000000000FD"), "old").unwrap();
         std::fs::write(prefetch.path("0000000200000000000000FF"), "next").unwrap();
         prefetch.clear(&window(position, 2));
@@ -322,5 +375,51 @@ mod tests {
         assert!(!prefetch.path("0000000200000000000000FF").exists());
         prefetch.end();
         assert!(!dir.path().join(FOLDER).exists());
+    }
+
+    /// A segment as far as a second look goes: its header and its length.
+    fn segment(path: &Path, number: u64) {
+        use std::io::Write;
+        let mut head = [0_u8; 40];
+        head[..2].copy_from_slice(&0xD110_u16.to_le_bytes());
+        head[2..4].copy_from_slice(&2_u16.to_le_bytes());
+        head[4..8].copy_from_slice(&1_u32.to_le_bytes());
+        head[8..16].copy_from_slice(&(number << 24).to_le_bytes());
+        head[24..32].copy_from_slice(&7_u64.to_le_bytes());
+        head[32..36].copy_from_slice(&(16_u32 << 20).to_le_bytes());
+        head[36..40].copy_from_slice(&8192_u32.to_le_bytes());
+        let mut file = File::create(path).unwrap();
+        file.write_all(&head).unwrap();
+        file.set_len(16 << 20).unwrap();
+    }
+
+    #[test]
+    fn what_was_left_before_a_crash_of_the_machine_is_never_handed_out() {
+        let Some(now) = read_small(Path::new(BOOT_ID)) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("RECOVERYXLOG");
+        let prefetch = Prefetch::beside(&dest);
+        let [three, four] =
+            [b"000000010000000000000003", b"000000010000000000000004"].map(|name| SegmentName::parse(name).unwrap());
+        prefetch.ask(three, SegmentSize::DEFAULT);
+        let expect = Expect { system_identifier: Some(7), segment_size: Some(16 << 20) };
+        for (boot, is_taken) in [(Some(now.as_str()), true), (Some("another"), false), (None, false)] {
+            let _ = std::fs::remove_file(prefetch.path(BOOT));
+            if let Some(boot) = boot {
+                prefetch.write(BOOT, boot).unwrap();
+            }
+            segment(&prefetch.path(&three.to_string()), 3);
+            assert_eq!(prefetch.take(three, &dest, expect), is_taken, "{boot:?}");
+            assert!(!prefetch.path(&three.to_string()).exists());
+        }
+        // Whoever fetches ahead next begins with an empty directory, and notes the run it belongs to.
+        segment(&prefetch.path(&four.to_string()), 4);
+        let turn = prefetch.turn().unwrap();
+        assert!(prefetch.turn().is_none());
+        assert!(!prefetch.path(&four.to_string()).exists());
+        segment(&prefetch.path(&four.to_string()), 4);
+        drop(turn);
+        drop(prefetch.turn().unwrap());
+        assert!(prefetch.take(four, &dest, expect));
     }
 }

@@ -1,9 +1,8 @@
 //! Reading one file of a directory, without ever leaving the directory.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,12 +62,11 @@ impl Reading {
         let (file, key, at) = (Arc::clone(&self.file), self.key.clone(), self.at);
         // Allocated here and not there: an allocator that keeps memory for each thread would keep some for every thread
         // that ever read.
-        let mut chunk = vec![0; want];
+        let mut chunk = Vec::with_capacity(want);
         let chunk = blocking(move || {
-            let got = read_at(&file, &mut chunk, at).map_err(|error| {
+            read_at(&file, &mut chunk, want, at).map_err(|error| {
                 StoreError::new(StoreErrorKind::Network, format!("cannot read {key}: {error}")).because(error)
             })?;
-            chunk.truncate(got);
             Ok(Bytes::from(chunk))
         })
         .await?;
@@ -82,13 +80,11 @@ impl Reading {
     }
 }
 
-fn read_at(file: &File, chunk: &mut [u8], at: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(chunk, at) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
+/// Fills the room of a chunk, which nobody need fill with zeros before. The file is this reader's own, so its position
+/// is, too.
+fn read_at(mut file: &File, chunk: &mut Vec<u8>, bytes: usize, at: u64) -> io::Result<usize> {
+    file.seek(SeekFrom::Start(at))?;
+    file.take(bytes as u64).read_to_end(chunk)
 }
 
 /// Opens a file part by part, so that no part can be a link out of the directory, not even one that is put there
