@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::{AuditError, Options, Target};
 use crate::codec::Limits;
-use crate::fetch::{Problem, Source};
+use crate::fetch::{Fault, Problem, Source};
 use crate::layout::{self, Answer, Layout, Purpose, ReadProblem, Wanted};
 use crate::run::{ProgressUnit, RunContext};
 use crate::store::{ReadOptions, StoreError, StoreErrorKind};
@@ -101,16 +101,18 @@ impl From<ReadProblem> for Unreadable {
 /// Tells damage from a missing key from a failing store.
 fn answer(problem: Problem, purpose: Purpose) -> Result<Answer, StoreError> {
     let unread = |why: String, key_missing| Ok(Answer::Unread { why, key_missing });
-    match problem {
-        Problem::Gone => Ok(Answer::Gone),
-        Problem::KeyMissing(_) | Problem::Noise(_) => unread("it is encrypted and no key was given".to_owned(), true),
+    match problem.fault() {
+        Fault::Gone => Ok(Answer::Gone),
+        Fault::KeyMissing => unread("it is encrypted and no key was given".to_owned(), true),
         // The first page says who wrote a segment; whether the whole object decodes is for `verify` to say.
-        Problem::Damaged(defect) if !matches!(purpose, Purpose::FirstPage(_)) => {
-            Ok(Answer::Broken(format!("does not decode: {defect}")))
+        Fault::Damaged if !matches!(purpose, Purpose::FirstPage(_)) => {
+            Ok(Answer::Broken(format!("does not decode: {problem}")))
         }
-        Problem::Store(error) => Err(error),
-        Problem::Stopped => Err(StoreError::new(StoreErrorKind::Cancelled, "stopped on request")),
-        Problem::Other(why) => Err(StoreError::new(StoreErrorKind::Network, why)),
-        other => unread(other.to_string(), false),
+        Fault::Failed => Err(match problem {
+            Problem::Store(error) => error,
+            other => StoreError::new(StoreErrorKind::Network, other.to_string()),
+        }),
+        Fault::Stopped => Err(StoreError::new(StoreErrorKind::Cancelled, "stopped on request")),
+        Fault::Damaged | Fault::Refused | Fault::WrongKey | Fault::TooLarge => unread(problem.to_string(), false),
     }
 }

@@ -7,7 +7,7 @@ mod problem;
 use std::io::Read;
 use std::sync::Arc;
 
-pub use problem::Problem;
+pub use problem::{Fault, Problem};
 
 use crate::catalog::ObjectRef;
 use crate::codec::crypto::KeyRing;

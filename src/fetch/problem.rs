@@ -32,7 +32,42 @@ pub enum Problem {
     Other(String),
 }
 
+/// Whose fault a [`Problem`] is: all that most readers have to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such object (any more).
+    Gone,
+    /// It cannot be read as things are, which says nothing about its bytes.
+    Refused,
+    /// No key was given, and it needs one, as far as can be told.
+    KeyMissing,
+    /// The key that was given does not open it.
+    WrongKey,
+    /// Its bytes are not what its name promises.
+    Damaged,
+    /// It decodes to more than it may.
+    TooLarge,
+    /// The store, the network or this machine failed.
+    Failed,
+    /// Nobody's: the run was stopped.
+    Stopped,
+}
+
 impl Problem {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Problem::Gone => Fault::Gone,
+            Problem::Refused(_) => Fault::Refused,
+            Problem::KeyMissing(_) | Problem::Noise(_) => Fault::KeyMissing,
+            Problem::WrongKey(_) => Fault::WrongKey,
+            Problem::Damaged(_) => Fault::Damaged,
+            Problem::TooLarge(_) => Fault::TooLarge,
+            Problem::Store(_) | Problem::Other(_) => Fault::Failed,
+            Problem::Stopped => Fault::Stopped,
+        }
+    }
+
     /// Sorts the error of a store.
     pub fn of_store(error: StoreError) -> Self {
         match error.kind {

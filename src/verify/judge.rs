@@ -8,7 +8,7 @@ use super::wal::Fold;
 use crate::catalog::Archive;
 use crate::catalog::evidence::{ContentEvidence, Damage, DamageKind, UnreadReason};
 use crate::codec::{CodecErrorKind, EncryptionSeen};
-use crate::fetch::Problem;
+use crate::fetch::{Fault, Problem};
 use crate::model::{ObjectKey, SegmentNo, SegmentSize};
 use crate::run::RunContext;
 use crate::wal::SegmentSummary;
@@ -194,12 +194,13 @@ impl Judge {
     }
 
     pub(super) fn not_read(&mut self, problem: &Problem, key: &ObjectKey, size: u64, out: &mut ContentEvidence) {
-        let reason = match problem {
-            Problem::Gone => UnreadReason::Gone,
-            Problem::KeyMissing(_) | Problem::Noise(_) => UnreadReason::KeyMissing,
-            Problem::Refused(_) | Problem::TooLarge(_) => UnreadReason::Refused,
-            Problem::Stopped => UnreadReason::Stopped,
-            _ => UnreadReason::Store,
+        let reason = match problem.fault() {
+            Fault::Gone => UnreadReason::Gone,
+            Fault::KeyMissing => UnreadReason::KeyMissing,
+            Fault::Refused | Fault::TooLarge => UnreadReason::Refused,
+            Fault::Stopped => UnreadReason::Stopped,
+            // Damage and wrong keys are settled by whoever has seen the other objects.
+            Fault::Failed | Fault::Damaged | Fault::WrongKey => UnreadReason::Store,
         };
         match reason {
             UnreadReason::Store => {

@@ -9,7 +9,7 @@ use super::errors::Verdict;
 use crate::codec::Limits;
 use crate::codec::dump::{self, Dump, DumpError, DumpKind};
 use crate::codec::tarball::{EntryKind, TarReader};
-use crate::fetch::Problem;
+use crate::fetch::{Fault, Problem};
 use crate::postgres::Sandbox;
 use crate::run::{Cancel, RunContext};
 
@@ -113,21 +113,17 @@ fn of_dump(key: &str, error: DumpError) -> Verdict {
 
 fn of_problem(key: &str, problem: &Problem) -> Verdict {
     let text = format!("{key}: {}", words(problem));
-    match problem {
-        Problem::Damaged(_) | Problem::WrongKey(_) | Problem::Gone => Verdict::Damaged(text),
-        Problem::TooLarge(_) => Verdict::Limit(text),
+    match problem.fault() {
+        Fault::Damaged | Fault::WrongKey | Fault::Gone => Verdict::Damaged(text),
+        Fault::TooLarge => Verdict::Limit(text),
         _ => Verdict::NotRun(text),
     }
 }
 
 fn words(problem: &Problem) -> String {
-    match problem {
-        Problem::Gone => "the object is gone".to_owned(),
-        Problem::Stopped => "interrupted".to_owned(),
-        Problem::Refused(text) | Problem::KeyMissing(text) | Problem::Other(text) => text.clone(),
-        Problem::Noise(error) | Problem::WrongKey(error) | Problem::Damaged(error) | Problem::TooLarge(error) => {
-            error.to_string()
-        }
-        Problem::Store(error) => error.to_string(),
+    match problem.fault() {
+        Fault::Gone => "the object is gone".to_owned(),
+        Fault::Stopped => "interrupted".to_owned(),
+        _ => problem.to_string(),
     }
 }

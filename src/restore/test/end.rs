@@ -7,7 +7,7 @@ use std::io::Read;
 
 use crate::catalog::{Archive, Chain, SegmentRow};
 use crate::codec::Limits;
-use crate::fetch::{Problem, Source};
+use crate::fetch::{Fault, Problem, Source};
 use crate::model::{Lsn, PgMajor, SegmentNo, TimelineId, Timestamp};
 use crate::run::Cancel;
 use crate::store::ReadOptions;
@@ -153,11 +153,9 @@ async fn decode(
 }
 
 fn sort(problem: Problem, name: &str) -> EndUnknown {
-    match problem {
-        Problem::Damaged(_) | Problem::TooLarge(_) => {
-            EndUnknown::Damaged { segment: name.to_owned(), why: problem.to_string() }
-        }
-        Problem::Stopped => EndUnknown::Stopped,
-        other => EndUnknown::Unread(format!("{name}: {other}")),
+    match problem.fault() {
+        Fault::Damaged | Fault::TooLarge => EndUnknown::Damaged { segment: name.to_owned(), why: problem.to_string() },
+        Fault::Stopped => EndUnknown::Stopped,
+        _ => EndUnknown::Unread(format!("{name}: {problem}")),
     }
 }

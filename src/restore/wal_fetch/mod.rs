@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use find::Candidate;
 
 use crate::codec::Limits;
-use crate::fetch::{Problem, Source};
+use crate::fetch::{Fault, Problem, Source};
 use crate::model::{CodecKind, WalFileName};
 use crate::run::Cancel;
 use crate::store::ReadOptions;
@@ -204,14 +204,12 @@ impl Run<'_> {
 
 /// Sorts what went wrong with an object into the two answers that a server understands.
 fn sorted(key: &str, problem: Problem) -> FetchError {
-    match problem {
-        Problem::Stopped => FetchError::Stopped,
-        Problem::Damaged(_)
-        | Problem::TooLarge(_)
-        | Problem::KeyMissing(_)
-        | Problem::Noise(_)
-        | Problem::WrongKey(_) => FetchError::Damaged(format!("{key}: {problem}")),
-        problem => FetchError::Failed(format!("{key}: {problem}")),
+    match problem.fault() {
+        Fault::Stopped => FetchError::Stopped,
+        Fault::Damaged | Fault::TooLarge | Fault::KeyMissing | Fault::WrongKey => {
+            FetchError::Damaged(format!("{key}: {problem}"))
+        }
+        Fault::Gone | Fault::Refused | Fault::Failed => FetchError::Failed(format!("{key}: {problem}")),
     }
 }
 
