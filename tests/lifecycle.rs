@@ -265,6 +265,15 @@ fn rules_templates_and_lists_of_deletions() {
     let now = own("rules-now.json");
     let changed = json(&check(&["--plan", &tidy, "--rules", &now, "--inventory", &objects, "-f", "json"]), 1);
     assert_eq!(changed["buckets"][0]["rules_before"], 2);
+    // Named, as for an audit: the bucket's own file counts, another bucket's does not.
+    let rules = |bucket: &str| {
+        let named = format!("{bucket}={now}");
+        json(&check(&["--plan", &tidy, "--rules", &named, "--inventory", &objects, "-f", "json"]), 1)
+    };
+    assert_eq!(rules("acme-dumps")["buckets"][0]["rules_before"], 2);
+    assert_eq!(rules("acme-other")["buckets"][0]["rules_before"], report["buckets"][0]["rules_before"]);
+    let twice = check(&["--plan", &tidy, "--rules", &now, "--rules", &now, "--inventory", &objects]);
+    refuses(&twice, &["which bucket", "BUCKET=FILE"]);
     refuses(&check(&["--plan", &tidy]), &["--bucket", "acme-backups, acme-dumps"]);
     json(&check(&["--plan", &tidy, "--bucket", "acme-dumps", "-f", "json"]), 1);
     // A template says only what will be: 30 days with weekly fulls do not hold 35.

@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::config::Place;
 use crate::policy::lifecycle::{Provider, Versioning};
 use crate::policy::outlook::BucketRules;
+use crate::policy::plan::Plan;
 use crate::store::{Address, Cloud};
 
 /// Where a bucket's rules are told.
@@ -16,7 +17,7 @@ pub struct RulesArgs {
     /// The bucket's lifecycle rules, as the cloud's own tool prints them (aws s3api get-bucket-lifecycle-configuration
     /// and get-bucket-versioning, gcloud storage buckets describe --format=json, mc ilm rule export), or a Terraform
     /// state or plan (repeatable)
-    #[arg(long = "rules", value_name = "[BUCKET=]FILE")]
+    #[arg(long = "rules", value_name = "[BUCKET=]FILE", alias = "before")]
     pub files: Vec<String>,
 }
 
@@ -59,6 +60,22 @@ impl RulesArgs {
     }
 }
 
+impl RulesArgs {
+    /// All files as one plan that says what is, for comparison with one that says what will be.
+    pub(super) fn as_it_is(&self) -> anyhow::Result<Option<Plan>> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        let found = self.read()?;
+        let unnamed = found.iter().filter(|rules| rules.bucket.is_none()).count();
+        anyhow::ensure!(unnamed <= 1, NOT_SAID);
+        Ok(Some(BucketRules::into_plan(found)))
+    }
+}
+
+/// Of a file that could be about any of several buckets.
+pub(super) const NOT_SAID: &str = "--rules: a file does not say which bucket it is about; write --rules BUCKET=FILE";
+
 impl Session {
     /// The rules of a place's bucket, if any file says them.
     pub(super) fn bucket_rules(&self, place: &Place) -> anyhow::Result<Option<BucketRules>> {
@@ -94,7 +111,7 @@ impl Session {
             })
             .collect();
         if unnamed > 1 || unnamed == 1 && buckets.len() > 1 {
-            anyhow::bail!("--rules: a file does not say which bucket it is about; write --rules BUCKET=FILE");
+            anyhow::bail!(NOT_SAID);
         }
         Ok(())
     }

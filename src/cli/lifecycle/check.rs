@@ -5,6 +5,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 
 use super::objects;
 use crate::cli::args::Common;
+use crate::cli::rules::{NOT_SAID, RulesArgs};
 use crate::cli::session::Session;
 use crate::cli::{Outcome, input, output};
 use crate::model::Timestamp;
@@ -29,9 +30,9 @@ pub struct CheckArgs {
     /// Keys that a tool is about to delete, one a line, or what wal-g delete prints without --confirm
     #[arg(long, value_name = "FILE", group = "change")]
     pub deletes: Option<PathBuf>,
-    /// The bucket's rules as they are now, where the plan does not say: any file that --plan takes
-    #[arg(long, value_name = "FILE", visible_alias = "before")]
-    pub rules: Option<PathBuf>,
+    /// Rules as they are now, where the plan does not say
+    #[command(flatten)]
+    pub rules: RulesArgs,
     /// Objects without a bucket: an S3 Inventory manifest.json beside its files, aws s3api list-objects-v2 or
     /// list-object-versions, gcloud storage objects list --format=json, or a saved walproof report (repeatable)
     #[arg(long, value_name = "FILE", visible_alias = "catalog")]
@@ -63,7 +64,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<Outcome> {
     let (started_at, begun) = (Timestamp::now(), Instant::now());
     let session = Session::new(&args.common)?;
     let stand_in = args.bucket.as_deref().map(objects::StandIn::parse).transpose()?;
-    let given = args.rules.as_deref().map(read_plan).transpose()?;
+    let given = args.rules.as_it_is()?;
     let judge = Judge { args: &args, session: &session, stand_in: stand_in.as_ref(), given };
     let verdict = judge.verdict().await?;
     session.ctx.progress.finish();
@@ -113,8 +114,14 @@ impl Judge<'_> {
         }
         if let Some(before) = &self.given {
             let mut before = before.clone();
-            if let Some(only) = plan.buckets.first().and_then(|change| change.bucket.as_deref()) {
-                before.name_bucket(only);
+            match plan.buckets.as_slice() {
+                [] => {}
+                [only] => {
+                    if let Some(name) = &only.bucket {
+                        before.name_bucket(name);
+                    }
+                }
+                _ => anyhow::ensure!(before.buckets.iter().all(|bucket| bucket.bucket.is_some()), NOT_SAID),
             }
             plan = plan.with_before(&before);
         }

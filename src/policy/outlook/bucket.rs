@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::policy::Span;
 use crate::policy::lifecycle::{BucketSettings, Provider, Reading, RuleRef, RuleSet, UnknownValue, Versioning};
-use crate::policy::plan::{BucketChange, BucketSide, Plan, RulesState, Setting, read_plan};
+use crate::policy::plan::{BucketChange, BucketSide, Plan, PlanSource, RulesState, Setting, read_plan};
 
 /// The lifecycle rules of one bucket as they are, with what decides what a deletion means.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,11 @@ impl BucketRules {
         self.versioning = Some(versioning);
         self.change.after.versioning = Setting::Known(versioning);
         self
+    }
+
+    /// Several buckets as they are, as a plan without a change.
+    pub fn into_plan(found: Vec<BucketRules>) -> Plan {
+        Plan::new(PlanSource::Rules, found.into_iter().map(|rules| rules.change).collect())
     }
 
     /// Whose rules these are.
