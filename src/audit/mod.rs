@@ -10,6 +10,8 @@ mod listing;
 mod moment;
 mod objects;
 mod remember;
+#[cfg(feature = "restore")]
+mod restore_test;
 mod restores;
 mod second_look;
 mod sidecars;
@@ -27,6 +29,8 @@ pub use history::history;
 pub use moment::{ContentMoment, Located, locate};
 pub use objects::bucket_objects;
 pub use remember::{archive_id, remember, summary};
+#[cfg(feature = "restore")]
+pub use restore_test::RestoreAsked;
 pub use restores::{id_of as restore_id, remember_tests, remembered};
 pub use stated::Stated;
 
@@ -91,18 +95,46 @@ pub async fn audit_with(
     asked: Option<&ContentAsked>,
     ctx: &RunContext,
 ) -> Vec<ArchiveReport> {
+    audit_asked(target, options, &Asked { state, content: asked, ..Asked::default() }, ctx).await
+}
+
+/// What is asked of an audit beyond the listing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// What earlier runs remembered, and where test restores are.
+    pub state: Option<&'a State>,
+    /// What content to read.
+    pub content: Option<&'a ContentAsked>,
+    /// Which test restore to make.
+    #[cfg(feature = "restore")]
+    pub restore: Option<&'a dyn RestoreAsked>,
+}
+
+/// Audits everything below an address, and reads and restores as far as that is asked for: one archive after the other.
+pub async fn audit_asked(
+    target: &Target,
+    options: &Options,
+    asked: &Asked<'_>,
+    ctx: &RunContext,
+) -> Vec<ArchiveReport> {
     let provider = target.storages[0].store.provider();
     let name = target.name.clone().unwrap_or_else(|| target.url());
     let mut entries = match catalogue(target, options, ctx).await {
         Ok(found) => {
             let mut entries = Vec::new();
             for mut found in found {
-                if let Some(asked) = asked {
-                    content::read(target, &mut found, asked, options.versions, ctx).await;
+                if let Some(content) = asked.content {
+                    content::read(target, &mut found, content, options.versions, ctx).await;
                 } else if options.versions == Versions::Always {
                     content::list_versions(target, &mut found, ctx).await;
                 }
-                if let (Some(state), Content::Known(known)) = (state, &mut found.content) {
+                #[cfg(feature = "restore")]
+                if let Some(restore) = asked.restore {
+                    let found = restore_test::run(target, found, restore, asked.state, ctx).await;
+                    entries.push(judge(target, found, ctx));
+                    continue;
+                }
+                if let (Some(state), Content::Known(known)) = (asked.state, &mut found.content) {
                     let remembered = remembered(state, &restore_id(target, &found.url), ctx.as_of).await;
                     known.restores = remembered.ok().map(Box::new);
                 }

@@ -22,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List, judge and report: which moments can be recovered, what is missing, and why
-    Audit(AuditArgs),
+    Audit(Box<AuditArgs>),
     /// Read content: every byte of WAL and backups that decodes and holds, or a sample of it
     Verify(super::verify::VerifyArgs),
     /// Show backups, WAL, timelines and recovery windows
@@ -84,9 +84,27 @@ pub struct AuditArgs {
     /// What to read
     #[command(flatten)]
     pub content: super::verify::ContentArgs,
+    /// Then restore a backup, too, replay its WAL, start PostgreSQL on it, and assert, as the flags below say
+    #[cfg(feature = "restore")]
+    #[arg(long, help_heading = "Test restore")]
+    pub restore_test: bool,
+    /// What to restore
+    #[cfg(feature = "restore")]
+    #[command(flatten)]
+    pub test: super::restore_test::TestArgs,
     /// Common settings
     #[command(flatten)]
     pub common: Common,
+}
+
+impl AuditArgs {
+    /// Whether a test restore follows.
+    pub(super) fn tests_restore(&self) -> bool {
+        #[cfg(feature = "restore")]
+        return self.restore_test;
+        #[cfg(not(feature = "restore"))]
+        return false;
+    }
 }
 
 /// `walproof list`

@@ -4,7 +4,7 @@ use super::args::{AuditArgs, Common};
 use super::session::Session;
 use super::state::Memory;
 use super::{Outcome, output};
-use crate::audit::{self, ContentAsked};
+use crate::audit::{self, Asked};
 use crate::checks::LivePosition;
 use crate::model::Timestamp;
 use crate::report;
@@ -19,7 +19,9 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     session.buckets = args.rules.read()?;
     session.live = args.live_timeline.zip(args.live_lsn).map(|(timeline, lsn)| LivePosition { timeline, lsn });
     let memory = Memory::of(&session, args.common.state.as_deref(), &args.archives)?;
-    if let (false, Some(flag)) = (args.verify, args.content.given()) {
+    if let (false, Some(flag)) = (args.verify, args.content.given())
+        && !(flag == "--seed" && args.tests_restore())
+    {
         anyhow::bail!("{flag} says what content to read: add --verify");
     }
     let asked = match args.verify {
@@ -29,14 +31,35 @@ pub(super) async fn run(args: AuditArgs) -> anyhow::Result<Outcome> {
     if let (true, Some(asked)) = (args.content.estimate, &asked) {
         return super::verify::estimate(&session, &args.archives, asked, &args.common).await;
     }
-    finish(&session, &args.archives, asked.as_ref(), memory, &args.common).await
+    #[cfg(feature = "restore")]
+    let test = restore_test(&args, &session)?;
+    let asked = Asked {
+        content: asked.as_ref(),
+        #[cfg(feature = "restore")]
+        restore: test.as_ref().map(|test| test as &dyn audit::RestoreAsked),
+        ..Asked::default()
+    };
+    finish(&session, &args.archives, asked, memory, &args.common).await
+}
+
+/// The test restore that comes after the audit of each archive, if one is to.
+#[cfg(feature = "restore")]
+fn restore_test(args: &AuditArgs, session: &Session) -> anyhow::Result<Option<super::restore_test::Prepared>> {
+    if !args.restore_test {
+        if let Some(flag) = args.test.given() {
+            anyhow::bail!("{flag} says what to restore: add --restore-test");
+        }
+        return Ok(None);
+    }
+    // One seed for everything that is drawn.
+    Ok(Some(args.test.prepare(session, &args.common, args.content.seed)?))
 }
 
 /// Audits, reads content where asked for, writes the report and remembers the run.
 pub(super) async fn finish(
     session: &Session,
     names: &[String],
-    asked: Option<&ContentAsked>,
+    asked: Asked<'_>,
     memory: Option<Memory>,
     common: &Common,
 ) -> anyhow::Result<Outcome> {
@@ -45,7 +68,8 @@ pub(super) async fn finish(
         Some(memory) => memory.open().await.ok(),
         None => None,
     };
-    let report = report_with(session, names, state.as_ref(), asked).await?;
+    let asked = Asked { state: state.as_ref(), ..asked };
+    let report = report_with(session, names, &asked).await?;
     output::write(&report, &common.output)?;
     let outcome = output::exit(&report, &common.output);
     if let Some(memory) = memory
@@ -64,15 +88,11 @@ pub(super) async fn finish(
 
 /// Audits what the names say, one after the other. One archive that cannot be audited never stops the others.
 pub(super) async fn report_on(session: &Session, names: &[String], state: Option<&State>) -> anyhow::Result<Report> {
-    report_with(session, names, state, None).await
+    report_with(session, names, &Asked { state, ..Asked::default() }).await
 }
 
-async fn report_with(
-    session: &Session,
-    names: &[String],
-    state: Option<&State>,
-    asked: Option<&ContentAsked>,
-) -> anyhow::Result<Report> {
+/// The same, with content and test restores as far as they are asked for.
+pub(super) async fn report_with(session: &Session, names: &[String], asked: &Asked<'_>) -> anyhow::Result<Report> {
     let started_at = Timestamp::now();
     let begun = Instant::now();
     let mut archives: Vec<ArchiveReport> = Vec::new();
@@ -82,7 +102,7 @@ async fn report_with(
         match session.open(&place).await {
             Ok(targets) => {
                 for target in targets {
-                    archives.extend(audit::audit_with(&target, &session.options, state, asked, &session.ctx).await);
+                    archives.extend(audit::audit_asked(&target, &session.options, asked, &session.ctx).await);
                 }
             }
             Err(error) => archives.push(not_opened(&place, &error)),

@@ -113,7 +113,7 @@ fn failed(message: &str) -> Outcome {
 
 fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
-        Command::Audit(args) => session::block_on(audit::run(args)),
+        Command::Audit(args) => session::block_on(audit::run(*args)),
         Command::Verify(args) => session::block_on(verify::run(args)),
         Command::List(args) => session::block_on(list::run(args)),
         Command::Reach(args) => session::block_on(reach::run(args)),

@@ -1,8 +1,8 @@
-//! `walproof restore-test`: fetch a backup, replay, start PostgreSQL, assert.
+//! `walproof restore-test`: fetch a backup, replay, start PostgreSQL, assert; and the flags that it shares with `audit
+//! --restore-test`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -11,15 +11,13 @@ use super::args::{Common, duration, timeline};
 use super::session::Session;
 use super::state::Memory;
 use super::{Outcome, output};
-use crate::audit::{self, Catalogued, Content, Target};
-use crate::catalog::evidence::RestoreEvidence;
-use crate::model::{TimelineId, Timestamp};
+use crate::audit::{Asked, RestoreAsked};
+use crate::model::TimelineId;
 use crate::policy::config::{Assertion, AssertionCheck, ReplayLimit, RestoreTestPolicy};
 use crate::policy::{ByteSize, Policy};
 use crate::report;
-use crate::report::data::ArchiveReport;
 use crate::restore::test::{self, Options, Pick, Wish};
-use crate::state::{RunId, State};
+use crate::state::RunId;
 
 /// `walproof restore-test`
 #[derive(Debug, Args)]
@@ -27,6 +25,21 @@ pub struct RestoreTestArgs {
     /// Addresses or names of clusters; all clusters of the configuration, or wal-g's own settings, when none is named
     #[arg(value_name = "ARCHIVE")]
     pub archives: Vec<String>,
+    /// What to test
+    #[command(flatten)]
+    pub test: TestArgs,
+    /// Makes random picks repeatable [default: one for each hour]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Common settings
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What to restore, how far, and what has to hold then.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Test restore")]
+pub struct TestArgs {
     /// latest, oldest, random, least-recently-proven, or a backup's name
     #[arg(long, value_name = "WHICH")]
     pub pick: Option<Pick>,
@@ -60,9 +73,6 @@ pub struct RestoreTestArgs {
     /// Where the backup is restored to for the time of the test [default: the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// Makes random picks repeatable [default: one for each hour]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Larger backups are not restored, e.g. 500GiB
     #[arg(long, value_name = "SIZE")]
     pub max_restore_bytes: Option<ByteSize>,
@@ -78,9 +88,6 @@ pub struct RestoreTestArgs {
     /// Longest time for amcheck and the full read together
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub check_time: Option<Duration>,
-    /// Common settings
-    #[command(flatten)]
-    pub common: Common,
 }
 
 fn replay_limit(text: &str) -> Result<ReplayLimit, String> {
@@ -99,119 +106,82 @@ pub(super) async fn run(args: RestoreTestArgs) -> anyhow::Result<Outcome> {
         Some(memory) => Some(memory.open().await.context("the state")?),
         None => None,
     };
-    let client = std::env::current_exe().context("where walproof itself lies")?;
-    let job = Job { args: &args, session: &session, state, run_id: RunId::random(), client };
-    let (started_at, begun) = (Timestamp::now(), Instant::now());
-    let mut archives: Vec<ArchiveReport> = Vec::new();
-    for place in session.places(&args.archives)? {
-        match session.open(&place).await {
-            Ok(targets) => {
-                for target in targets {
-                    archives.extend(job.target(&target).await);
-                }
-            }
-            Err(error) => archives.push(super::audit::not_opened(&place, &error)),
-        }
-    }
-    session.ctx.progress.finish();
-    let report = report::finish(started_at, begun.elapsed().as_secs_f64(), session.ctx.as_of, archives);
+    let test = args.test.prepare(&session, &args.common, args.seed)?;
+    let asked = Asked { state: state.as_ref(), restore: Some(&test), ..Asked::default() };
+    let report = super::audit::report_with(&session, &args.archives, &asked).await?;
     output::write(&report, &args.common.output)?;
     Ok(output::exit(&report, &args.common.output))
 }
 
-struct Job<'a> {
-    args: &'a RestoreTestArgs,
-    session: &'a Session,
-    state: Option<State>,
-    run_id: RunId,
-    client: PathBuf,
+impl TestArgs {
+    /// Whether any flag is given: without a test restore they would do nothing.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.pick.is_some(), "--pick"),
+            (self.target.is_some(), "--target"),
+            (self.timeline.is_some(), "--timeline"),
+            (!self.assert.is_empty(), "--assert"),
+            (self.keep.is_some(), "--keep"),
+            (self.then.is_some(), "--then"),
+            (self.fallback, "--fallback"),
+            (!self.pg_bin.is_empty(), "--pg-bin"),
+            (self.download_postgres, "--download-postgres"),
+            (self.run_as.is_some(), "--run-as"),
+            (self.work_dir.is_some(), "--work-dir"),
+            (self.max_restore_bytes.is_some(), "--max-restore-bytes"),
+            (self.max_replay.is_some(), "--max-replay"),
+            (self.no_full_read, "--no-full-read"),
+            (self.no_amcheck, "--no-amcheck"),
+            (self.check_time.is_some(), "--check-time"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+
+    /// Binds the flags to a run.
+    pub(super) fn prepare(&self, session: &Session, common: &Common, seed: Option<u64>) -> anyhow::Result<Prepared> {
+        let named = session.env.get("WALPROOF_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let config = common.config.clone().or(named);
+        let hourly = session.ctx.as_of.as_second().unsigned_abs() / 3600;
+        Ok(Prepared {
+            args: self.clone(),
+            config_dir: config.as_deref().and_then(Path::parent).map(PathBuf::from).filter(|dir| dir != Path::new("")),
+            seed: seed.unwrap_or(hourly),
+            connections: session.options.connections,
+            client: std::env::current_exe().context("where walproof itself lies")?,
+            run_id: RunId::random(),
+        })
+    }
 }
 
-impl Job<'_> {
-    /// Every archive below an address, one after the other. One that fails never stops the others.
-    async fn target(&self, target: &Target) -> Vec<ArchiveReport> {
-        let (session, ctx) = (self.session, &self.session.ctx);
-        let mut entries = Vec::new();
-        match audit::catalogue(target, &session.options, ctx).await {
-            Ok(found) => {
-                for found in found {
-                    entries.push(self.archive(target, found).await);
-                }
-            }
-            Err(error) => {
-                let provider = target.storages[0].store.provider();
-                let name = target.name.clone().unwrap_or_else(|| target.url());
-                entries.push(report::broken_archive(&name, &target.url(), provider, error.layout(), error.to_string()));
-            }
-        }
-        for entry in &mut entries {
-            entry.endpoint = target.storages[0].store.endpoint();
-        }
-        entries
+/// The flags of a test restore with what else decides: the configuration's place, the run's seed and limits.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    args: TestArgs,
+    config_dir: Option<PathBuf>,
+    seed: u64,
+    connections: usize,
+    client: PathBuf,
+    run_id: RunId,
+}
+
+impl RestoreAsked for Prepared {
+    fn options(&self, policy: Option<&Policy>) -> Result<Options, String> {
+        self.merged(policy).map_err(|error| format!("{error:#}"))
     }
 
-    async fn archive(&self, target: &Target, mut found: Catalogued) -> ArchiveReport {
-        let ctx = &self.session.ctx;
-        let known = match found.content {
-            Content::Known(known) if found.error.is_none() => *known,
-            other => {
-                found.content = other;
-                return audit::judge(target, found, ctx);
-            }
-        };
-        let id = audit::restore_id(target, &found.url);
-        let mut evidence = RestoreEvidence::default();
-        let mut error = None;
-        if let Some(state) = &self.state {
-            match audit::remembered(state, &id, ctx.as_of).await {
-                Ok(remembered) => evidence = remembered,
-                Err(failed) => error = Some(format!("what earlier tests proved cannot be read: {failed}")),
-            }
-        }
-        let policy = target.stated.policy(&found.url);
-        let audit::Known { archive, recovery, content, .. } = known;
-        let archive = Arc::new(archive);
-        let source = target.source(archive.root.as_bytes());
-        match self.options(policy.as_ref()) {
-            Ok(options) => {
-                let tested = test::run(&source, &archive, &recovery, &evidence, &options, ctx).await;
-                error = tested.error.or(error);
-                if let Some(kept) = &tested.kept {
-                    eprintln!("walproof: the restored cluster is in {}", kept.display());
-                }
-                evidence.tests = tested.tests;
-            }
-            Err(refused) => error = Some(refused.to_string()),
-        }
-        if let Some(state) = &self.state {
-            let written = audit::remember_tests(state, self.run_id, &found.name, &id, ctx.as_of, &evidence.tests).await;
-            if let Err(failed) = written {
-                error = error.or(Some(format!("the test is done, but it cannot be remembered: {failed}")));
-            }
-        }
-        // The task that served WAL may still hold it for a moment.
-        let archive = Arc::try_unwrap(archive).unwrap_or_else(|shared| (*shared).clone());
-        found.error = error;
-        found.content = Content::Known(Box::new(audit::Known {
-            archive,
-            recovery,
-            content,
-            restores: Some(Box::new(evidence)),
-            versions: None,
-        }));
-        audit::judge(target, found, ctx)
+    fn kept(&self, dir: &Path) {
+        eprintln!("walproof: the restored cluster is in {}", dir.display());
     }
 
-    /// The folder of the configuration file, where one is named.
-    fn config_dir(&self) -> Option<PathBuf> {
-        let named = self.args.common.config.clone();
-        let file = named.or_else(|| self.session.env.get("WALPROOF_CONFIG").map(PathBuf::from))?;
-        file.parent().map(PathBuf::from).filter(|dir| !dir.as_os_str().is_empty())
+    fn run_id(&self) -> RunId {
+        self.run_id
     }
+}
 
+impl Prepared {
     /// What flags say, else the policy of the cluster, else the defaults.
-    fn options(&self, policy: Option<&Policy>) -> anyhow::Result<Options> {
-        let args = self.args;
+    fn merged(&self, policy: Option<&Policy>) -> anyhow::Result<Options> {
+        let args = &self.args;
         let none = RestoreTestPolicy::default();
         let stated = policy.map_or(&none, |policy| &policy.restore_test);
         let text = |flag: Option<&Pick>| match (flag, stated.pick.get()) {
@@ -234,9 +204,7 @@ impl Job<'_> {
         };
         let mut assertions = stated.assertions.get().cloned().unwrap_or_default();
         // Files that the configuration names lie beside it, wherever walproof runs.
-        let named = self.session.env.get("WALPROOF_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let config = args.common.config.clone().or(named);
-        if let Some(folder) = config.as_deref().and_then(Path::parent) {
+        if let Some(folder) = &self.config_dir {
             for assertion in &mut assertions {
                 if let AssertionCheck::File(name) = &mut assertion.check {
                     *name = folder.join(&*name).to_string_lossy().into_owned();
@@ -244,20 +212,14 @@ impl Job<'_> {
             }
         }
         assertions.extend(args.assert.iter().map(file));
-        let hourly = self.session.ctx.as_of.as_second().unsigned_abs() / 3600;
         let seconds = |span: &crate::policy::Span| span.seconds().map(Duration::from_secs);
         let mut pg_bin = args.pg_bin.clone();
         pg_bin.extend(stated.pg_bin.get().map(PathBuf::from));
         Ok(Options {
-            wish: Wish {
-                pick: text(args.pick.as_ref())?,
-                target,
-                timeline: args.timeline,
-                seed: args.seed.unwrap_or(hourly),
-            },
+            wish: Wish { pick: text(args.pick.as_ref())?, target, timeline: args.timeline, seed: self.seed },
             fallback: args.fallback || stated.fallback.copied().unwrap_or(false),
             assertions,
-            base_dir: self.config_dir(),
+            base_dir: self.config_dir.clone(),
             amcheck: !args.no_amcheck && stated.amcheck.copied().unwrap_or(true),
             full_read: !args.no_full_read && stated.full_read.copied().unwrap_or(true),
             check_time: args.check_time.or(stated.check_time.get().and_then(seconds)),
@@ -273,7 +235,7 @@ impl Job<'_> {
             keep: args.keep.clone(),
             client: self.client.clone(),
             base: args.work_dir.clone(),
-            parallel: self.session.options.connections.clamp(1, 8),
+            parallel: self.connections.clamp(1, 8),
         })
     }
 }

@@ -138,7 +138,8 @@ pub(super) async fn run(args: VerifyArgs) -> anyhow::Result<Outcome> {
     if args.content.estimate {
         return estimate(&session, &args.archives, &asked, &args.common).await;
     }
-    audit::finish(&session, &args.archives, Some(&asked), memory, &args.common).await
+    let asked = engine::Asked { content: Some(&asked), ..engine::Asked::default() };
+    audit::finish(&session, &args.archives, asked, memory, &args.common).await
 }
 
 /// What reading would cost, for each archive.
