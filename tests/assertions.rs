@@ -2,6 +2,8 @@
 #![cfg(feature = "restore")]
 #![allow(clippy::disallowed_methods)]
 
+#[path = "assertions/beyond.rs"]
+mod beyond;
 #[path = "assertions/dumps.rs"]
 mod dumps;
 

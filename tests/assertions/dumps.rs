@@ -58,12 +58,24 @@ impl Dumps {
     }
 
     async fn test(&self, cluster: &Cluster, name: &str, codec: CodecKind, expect: &str) -> RestoreTest {
+        self.test_with(cluster, name, codec, expect, false).await
+    }
+
+    async fn test_with(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        codec: CodecKind,
+        expect: &str,
+        download: bool,
+    ) -> RestoreTest {
         let sandbox = Sandbox::create(Some(cluster.base.path()), cluster.sandbox.identity().clone()).unwrap();
         let check = AssertionCheck::Sql { sql: "select count(*) from orders".into(), expect: Expect::parse(expect) };
         let asked = Asked { assertions: vec![assertion("orders", None, check)], ..Asked::default() };
         let installations = [cluster.installation.clone()];
         let options = dump::Options {
             installations: &installations,
+            download,
             asked: &asked,
             assert: Options::default(),
             bytes_max: 1 << 30,
@@ -84,6 +96,32 @@ impl Dumps {
         assert!(!root.exists(), "the sandbox stays");
         test
     }
+}
+
+/// A dump of a server that this machine lacks: one is fetched if that is allowed, and any psql loads it.
+async fn of_a_newer_server(cluster: &Cluster, dumps: &Dumps) {
+    use walproof::postgres::download;
+    const MAJOR: u32 = 17;
+    let own = cluster.installation.version.major;
+    if own >= MAJOR {
+        return;
+    }
+    let plain = String::from_utf8(dumps.bytes("shop.sql")).unwrap();
+    let newer = plain.replace(&format!("version {own}."), &format!("version {MAJOR}."));
+    assert_ne!(plain, newer);
+    std::fs::write(dumps.dir.path().join("newer.sql"), newer).unwrap();
+    let test = dumps.test(cluster, "newer.sql", CodecKind::None, "5000").await;
+    let why = test.why.as_deref().unwrap_or_default();
+    assert_eq!(test.outcome, RestoreOutcome::NotRun, "{test:?}");
+    assert!(why.contains("no PostgreSQL 17 or newer") && why.contains("--download-postgres"), "{why}");
+    if let Err(error) = download::fetch(MAJOR, &download::cache_dir().unwrap(), &Cancel::default()).await {
+        assert!(std::env::var_os("WALPROOF_REQUIRE_GOLDEN").is_none(), "{error}");
+        let _ = writeln!(std::io::stdout(), "SKIPPED: PostgreSQL {MAJOR} cannot be fetched: {error}");
+        return;
+    }
+    let test = dumps.test_with(cluster, "newer.sql", CodecKind::None, "5000", true).await;
+    assert_eq!(test.outcome, RestoreOutcome::Proven, "{test:?}");
+    assert!(test.pg_version.unwrap().starts_with("17."));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +158,7 @@ async fn dumps_are_loaded_and_asserted() {
     }
 
     whole_archive(&cluster, &dumps);
+    of_a_newer_server(&cluster, &dumps).await;
 
     // The data is there, and is not what it should be.
     let test = dumps.test(&cluster, "shop.dump", CodecKind::None, "> 5000").await;

@@ -101,6 +101,8 @@ pub struct Outcome {
     pub why: Option<String>,
     /// It is about damage to the data, not about a statement of the user's.
     pub corruption: bool,
+    /// No server of this major can judge it: said, but nothing that better means would have proven.
+    pub beyond: bool,
     /// How long it took.
     #[serde(rename = "duration_s")]
     pub seconds: f64,
@@ -115,6 +117,7 @@ impl Outcome {
             actual: None,
             why: None,
             corruption: false,
+            beyond: false,
             seconds: 0.0,
         }
     }
@@ -174,9 +177,9 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    /// Whether everything that was asked was judged, and holds.
+    /// Whether everything that was asked was judged, as far as a server of this major can, and holds.
     pub fn all_hold(&self) -> bool {
-        self.outcomes.iter().all(|outcome| outcome.ok == Some(true))
+        self.outcomes.iter().all(|outcome| outcome.ok == Some(true) || outcome.ok.is_none() && outcome.beyond)
     }
 }
 

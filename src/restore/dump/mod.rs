@@ -44,6 +44,8 @@ pub struct Request<'a> {
 pub struct Options<'a> {
     /// Servers and programs of this machine.
     pub installations: &'a [Installation],
+    /// Consent to fetch a server where none of these can read the dump.
+    pub download: bool,
     /// Assertions.
     pub asked: &'a Asked,
     /// How they are run. The user is the scratch server's own.
@@ -138,7 +140,11 @@ async fn steps(
         DumpKind::Plain | DumpKind::PlainCluster => "psql",
         _ => "pg_restore",
     };
-    let (server_of, client_of) = match choose(options.installations, wanted, program) {
+    let among = match with_server(options, wanted, ctx).await {
+        Ok(among) => among,
+        Err(why) => return Verdict::NotRun(why),
+    };
+    let (server_of, client_of) = match choose(&among, wanted, program) {
         Ok(chosen) => chosen,
         Err(why) => return Verdict::NotRun(why),
     };
@@ -174,26 +180,75 @@ async fn steps(
 
 const SUPERUSER: &str = "postgres";
 
+/// Dumps of older servers are loaded into this one, the oldest that is fetched.
+#[cfg(feature = "demo")]
+const FETCHED_MIN: u32 = 12;
+/// What is fetched for a dump that does not say where it comes from.
+#[cfg(feature = "demo")]
+const FETCHED_NEWEST: u32 = 18;
+
+/// What is installed, and a fetched server if that is allowed and none of these can read the dump.
+async fn with_server(
+    options: &Options<'_>,
+    wanted: Option<u32>,
+    ctx: &RunContext,
+) -> Result<Vec<Installation>, String> {
+    let mut among = options.installations.to_vec();
+    if lowest(&among, wanted, "initdb").is_some() {
+        return Ok(among);
+    }
+    let lacking = format!("no {} with initdb was found to load the dump into", name_of(wanted));
+    if !options.download {
+        return Err(format!("{lacking}; name one with --pg-bin, or allow --download-postgres"));
+    }
+    #[cfg(feature = "demo")]
+    {
+        use crate::postgres::download;
+        let major = wanted.map_or(FETCHED_NEWEST, |major| major.max(FETCHED_MIN));
+        ctx.progress.note(&format!("fetching PostgreSQL {major}"));
+        let fetched = async { download::fetch(major, &download::cache_dir()?, &ctx.cancel).await }.await;
+        among.push(fetched.map_err(|error| format!("{lacking}: {error}"))?);
+        Ok(among)
+    }
+    #[cfg(not(feature = "demo"))]
+    {
+        let _ = (&mut among, ctx);
+        Err(format!("{lacking}, and this build of walproof cannot fetch one"))
+    }
+}
+
+/// The lowest major that can read a dump and has a program.
+fn lowest<'i>(among: &'i [Installation], major: Option<u32>, has: &str) -> Option<&'i Installation> {
+    let enough = |one: &&Installation| major.is_none_or(|major| one.version.major >= major);
+    let able = among.iter().filter(enough).filter(|one| one.has(has));
+    able.min_by_key(|one| (one.version.major, u32::MAX - one.version.minor))
+}
+
+fn name_of(major: Option<u32>) -> String {
+    major.map_or_else(|| "PostgreSQL".to_owned(), |major| format!("PostgreSQL {major} or newer"))
+}
+
 /// The server of the lowest major that can load the dump, and where the program is that does it: its own, else one that
-/// is new enough.
+/// is new enough. Plain dumps are statements, which any `psql` sends.
 fn choose<'i>(
     among: &'i [Installation],
     major: Option<u32>,
     program: &str,
 ) -> Result<(&'i Installation, &'i Installation), String> {
-    let enough = |one: &&Installation| major.is_none_or(|major| one.version.major >= major);
-    let wanted = major.map_or_else(|| "PostgreSQL".to_owned(), |major| format!("PostgreSQL {major} or newer"));
-    let lowest = |has: &str| {
-        let able = among.iter().filter(enough).filter(|one| one.has(has));
-        able.min_by_key(|one| (one.version.major, u32::MAX - one.version.minor))
-    };
-    let server = lowest("initdb").ok_or_else(|| format!("no {wanted} with initdb was found to load the dump into"))?;
+    let wanted = name_of(major);
+    let server = lowest(among, major, "initdb")
+        .ok_or_else(|| format!("no {wanted} with initdb was found to load the dump into"))?;
+    let newest = || among.iter().filter(|one| one.has(program)).max_by_key(|one| one.version.major);
     let client = match server.has(program) {
         true => Some(server),
-        false => lowest(program),
+        false => lowest(among, major, program).or_else(|| newest().filter(|_| program == "psql")),
     };
     let client = client.ok_or_else(|| {
-        format!("{program} of {wanted} is not installed (package postgresql-client); {} has none", server.bin.display())
+        let of = if program == "psql" { "" } else { &format!(" of {wanted}") };
+        format!(
+            "{program}{of} is not installed (package postgresql-client; what is fetched for a test has none); {} has none",
+            server.bin.display()
+        )
     })?;
     Ok((server, client))
 }
@@ -250,6 +305,11 @@ mod tests {
         assert_eq!(pick(Some(15), "pg_restore"), Ok((15, 15)));
         assert_eq!(pick(Some(16), "psql"), Ok((16, 18)));
         assert_eq!(pick(None, "psql"), Ok((15, 15)));
+        // Any psql sends the statements of a plain dump, no older pg_restore reads a newer archive.
+        let old = [make(17, &["initdb"]), make(14, &["psql", "pg_restore"])];
+        let (server, client) = choose(&old, Some(17), "psql").unwrap();
+        assert_eq!((server.version.major, client.version.major), (17, 14));
+        assert!(choose(&old, Some(17), "pg_restore").unwrap_err().starts_with("pg_restore of PostgreSQL 17 or newer"));
         assert!(pick(Some(16), "pg_restore").unwrap_err().starts_with("pg_restore of PostgreSQL 16 or newer is not"));
         assert!(pick(Some(19), "psql").unwrap_err().starts_with("no PostgreSQL 19 or newer"));
     }

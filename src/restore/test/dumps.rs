@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::choose::{Target, candidates};
-use super::run::{Options, Tested};
-use crate::catalog::evidence::{RestoreEvidence, RestoreOutcome, RestoreTest, fingerprint};
+use super::choose::Target;
+use super::run::Options;
+use super::series::{self, Stop, Tested};
+use crate::catalog::evidence::{RestoreEvidence, RestoreTest};
 use crate::catalog::{Archive, BaseBackup, Recovery};
 use crate::fetch::Source;
 use crate::postgres::{Identity, PostgresError, Sandbox, installations};
@@ -34,49 +35,12 @@ pub(super) async fn run(
         tested.error = Some("a loaded dump is not kept; --then can copy it out while the server runs".to_owned());
         return tested;
     }
-    let backups = match candidates(archive, recovery, remembered, &options.wish, options.fallback) {
-        Ok(backups) => backups,
-        Err(why) => {
-            tested.error = Some(why);
-            return tested;
-        }
-    };
-    let newest = backups.first().copied();
-    for backup in backups {
-        let mut test = match one(source, archive, backup, remembered, options, ctx).await {
-            Ok(proof) => {
-                let trouble = proof.trouble.map(|why| format!("{}: the dump could not be tested: {why}", backup.name));
-                tested.error = trouble;
-                proof.test
-            }
-            Err(error) => {
-                tested.error = Some(format!("{}: the dump could not be tested: {error}", backup.name));
-                let mut test = RestoreTest::planned(&backup.name, dump::TARGET);
-                test.why = Some(error.to_string());
-                test
-            }
-        };
-        test.at = Some(ctx.as_of);
-        test.seed = options.wish.seed;
-        test.fingerprint = fingerprint(archive, backup);
-        test.representative = options.representative;
-        if let Some(newest) = newest.filter(|newest| newest.name != backup.name && test.reached_target()) {
-            let times = newest.finished_at.copied().zip(backup.finished_at.copied());
-            let span = times.map_or_else(String::new, |(to, from)| {
-                format!(", {} s of them", to.duration_since(from).as_secs().max(0))
-            });
-            test.loss = Some(format!(
-                "{} had to serve instead of {}: changes between the two{span} would be lost",
-                backup.name, newest.name
-            ));
-        }
-        let failed = test.outcome == RestoreOutcome::Failed;
-        tested.tests.push(test);
-        if !failed || ctx.cancel.is_set() {
-            break;
-        }
-    }
-    tested
+    series::run(archive, recovery, remembered, options, ctx, async |backup, test| {
+        let proof = one(source, archive, backup, remembered, options, ctx).await?;
+        *test = proof.test;
+        proof.trouble.map_or(Ok(()), |why| Err(Stop::Machine(why)))
+    })
+    .await
 }
 
 async fn one(
@@ -122,6 +86,7 @@ async fn one(
             before,
             ..assert::Options::default()
         },
+        download: options.download,
         bytes_max: options.max_restore_bytes.unwrap_or(u64::MAX),
         time_limit: options.max_time.unwrap_or(TIME_MAX),
     };

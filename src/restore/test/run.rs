@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::around::{Deadline, reachable};
-use super::choose::{Choice, Refusal, Target, Wish, candidates, choose};
+use super::choose::{Choice, Refusal, Target, Wish, choose};
 use super::end::{End, EndUnknown, end_of};
 use super::pages;
 use super::replay::{Arrived, Lost, Watch, replay};
+use super::series::{self, Stop, Tested};
 use super::serve::WalServer;
 use super::settings;
 use super::verdict::{self, Ruling};
 use crate::catalog::evidence::{
-    AssertionResult, RestoreEvidence, RestoreFailure, RestoreOutcome, RestoreStep, RestoreTest, StepTime, fingerprint,
+    AssertionResult, RestoreEvidence, RestoreFailure, RestoreOutcome, RestoreStep, RestoreTest, StepTime,
 };
 use crate::catalog::{Archive, BaseBackup, Recovery};
 use crate::fetch::Source;
@@ -76,17 +77,6 @@ pub struct Options {
     pub parallel: usize,
 }
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Tested {
-    /// In the order in which they were made.
-    pub tests: Vec<RestoreTest>,
-    /// Why the last one says nothing about the archive, unless a limit of the user's is why.
-    pub error: Option<String>,
-    /// Where the restored cluster was left.
-    pub kept: Option<PathBuf>,
-}
-
 /// Restores a backup of an archive and proves it; with `fallback`, older ones until one can be restored.
 ///
 /// # Errors
@@ -102,81 +92,14 @@ pub async fn run(
     if archive.layout == crate::catalog::LayoutKind::Files {
         return super::dumps::run(source, archive, recovery, remembered, options, ctx).await;
     }
-    let mut tested = Tested::default();
-    let backups = match candidates(archive, recovery, remembered, &options.wish, options.fallback) {
-        Ok(backups) => backups,
-        Err(why) => {
-            tested.error = Some(why);
-            return tested;
-        }
-    };
-    let newest = backups.first().copied();
-    for backup in backups {
-        let mut test = RestoreTest::planned(&backup.name, &options.wish.target.to_string());
-        test.fingerprint = fingerprint(archive, backup);
-        test.seed = options.wish.seed;
-        test.representative = options.representative;
+    let mut kept = None;
+    let mut tested = series::run(archive, recovery, remembered, options, ctx, async |backup, test| {
         let attempt = Attempt { source, archive, recovery, backup, options, ctx };
-        let stop = attempt.go(&mut test, remembered, &mut tested).await.err();
-        test.at = Some(ctx.as_of);
-        match stop {
-            None => {}
-            Some(Stop::Failed(step, failure)) => {
-                test.outcome = RestoreOutcome::Failed;
-                test.failed_at = Some(step);
-                test.failure = Some(failure);
-            }
-            Some(Stop::Limit(why)) => test.why = Some(why),
-            Some(Stop::Machine(why)) => {
-                test.why = Some(why.clone());
-                tested.error = Some(format!("{}: the restore could not be tested: {why}", backup.name));
-            }
-        }
-        if let Some(newest) = newest.filter(|newest| newest.name != backup.name && test.reached_target()) {
-            test.loss = Some(loss(newest, backup, &options.wish.target));
-        }
-        let failed = test.outcome == RestoreOutcome::Failed;
-        tested.tests.push(test);
-        if !failed {
-            break;
-        }
-    }
+        attempt.go(test, remembered, &mut kept).await
+    })
+    .await;
+    tested.kept = kept;
     tested
-}
-
-/// What it means that an older backup had to serve.
-fn loss(newest: &BaseBackup, used: &BaseBackup, target: &Target) -> String {
-    let between = newest.finished_at.copied().zip(used.finished_at.copied());
-    let span = between.map(|(to, from)| to.duration_since(from).as_secs().max(0));
-    let time = span.map_or_else(String::new, |seconds| format!(", {seconds} s of them"));
-    match target {
-        Target::Immediate => {
-            format!(
-                "{} had to serve instead of {}: changes between the two backups{time} would be lost",
-                used.name, newest.name
-            )
-        }
-        _ => format!(
-            "{} had to serve instead of {}: WAL between the two{time} is replayed in addition",
-            used.name, newest.name
-        ),
-    }
-}
-
-/// Why a test does not go on.
-enum Stop {
-    /// The archive is at fault.
-    Failed(RestoreStep, RestoreFailure),
-    /// A limit of the user's.
-    Limit(String),
-    /// This machine, the store or a key.
-    Machine(String),
-}
-
-impl From<PostgresError> for Stop {
-    fn from(error: PostgresError) -> Self {
-        Stop::Machine(error.to_string())
-    }
 }
 
 struct Attempt<'a> {
@@ -189,11 +112,16 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn go(&self, test: &mut RestoreTest, remembered: &RestoreEvidence, tested: &mut Tested) -> Result<(), Stop> {
+    async fn go(
+        &self,
+        test: &mut RestoreTest,
+        remembered: &RestoreEvidence,
+        kept: &mut Option<PathBuf>,
+    ) -> Result<(), Stop> {
         let deadline = Deadline::start(self.ctx, self.options.max_time);
         let ctx = RunContext { cancel: deadline.cancel.clone(), ..self.ctx.clone() };
         let (choice, end) = self.plan(test, &ctx).await?;
-        let outcome = self.carry_out(test, &choice, end.as_ref(), remembered, &ctx, tested).await;
+        let outcome = self.carry_out(test, &choice, end.as_ref(), remembered, &ctx, kept).await;
         match outcome {
             Err(Stop::Machine(_)) if deadline.passed() => {
                 let limit = self.options.max_time.unwrap_or_default().as_secs();
@@ -298,7 +226,7 @@ impl Attempt<'_> {
         end: Option<&End>,
         remembered: &RestoreEvidence,
         ctx: &RunContext,
-        tested: &mut Tested,
+        kept: &mut Option<PathBuf>,
     ) -> Result<(), Stop> {
         let options = self.options;
         let installation = self.installation(&ctx.cancel).await?;
@@ -343,7 +271,7 @@ impl Attempt<'_> {
             Place { sandbox: &sandbox, installation: &installation, data: &data, checksums: control.has_checksums() };
         self.assert(test, choice, &place, arrived, remembered, ctx).await?;
         if let Some(keep) = &options.keep {
-            tested.kept = Some(super::keep::keep(&sandbox, &data, &restored, keep, &self.backup.name)?);
+            *kept = Some(super::keep::keep(&sandbox, &data, &restored, keep, &self.backup.name)?);
         }
         Ok(())
     }
@@ -513,6 +441,7 @@ impl Attempt<'_> {
         let assessed = assert::run(&server, &asked, &how, ctx).await;
         ctx.progress.finish();
         let assessment = assessed?;
+        let holds = assessment.all_hold() && !options.assertions.is_empty();
         test.row_counts = assessment.row_counts;
         test.assertions = assessment.outcomes.into_iter().map(result).collect();
         let stopped = server.stop(StopMode::Fast, STOP_TIME).await;
@@ -524,8 +453,7 @@ impl Attempt<'_> {
         }
         test.steps.push(StepTime { name: RestoreStep::Assert, duration_s: begun.elapsed().as_secs_f64(), bytes: 0 });
         let failed = test.assertions.iter().any(|one| one.ok == Some(false));
-        let all = test.assertions.iter().filter(|one| !one.corruption).all(|one| one.ok == Some(true));
-        test.outcome = match (failed, all && !options.assertions.is_empty()) {
+        test.outcome = match (failed, holds) {
             (true, _) => RestoreOutcome::Failed,
             (false, true) => RestoreOutcome::Proven,
             (false, false) => RestoreOutcome::Restored,

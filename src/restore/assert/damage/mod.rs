@@ -158,6 +158,7 @@ impl Visit<'_> {
                     Ok(Found::Sound) => tallies.sound(item, *check),
                     Ok(Found::Damaged(text)) => tallies.damaged(self.database, item, *check, text),
                     Ok(Found::NotChecked(why)) => tallies.not_checked(self.database, item, *check, &why),
+                    Ok(Found::Beyond(why)) => tallies.beyond(self.database, item, *check, why),
                     Err(fault) => {
                         if self.left().is_some_and(|left| left.is_zero()) && fault.kind == FaultKind::Unable {
                             return Ok(());

@@ -18,6 +18,8 @@ pub(super) enum Found {
     Sound,
     Damaged(String),
     NotChecked(String),
+    /// No amcheck of the server's major takes such a relation.
+    Beyond(&'static str),
 }
 
 /// A function of an extension, and the arguments of its longest form.
@@ -29,6 +31,7 @@ struct Function {
 pub(super) struct Probe<'a> {
     session: Session<'a>,
     encoding: String,
+    version: u32,
     /// Replaying still: nothing can be created and no strong lock taken.
     standby: bool,
     /// Functions of amcheck, or why there are none.
@@ -45,6 +48,7 @@ impl<'a> Probe<'a> {
         };
         let encoding = one("show server_encoding").await?;
         let standby = one("select pg_is_in_recovery()").await? == "t";
+        let version = one("show server_version_num").await?.parse().unwrap_or(u32::MAX);
         session.run("begin", host.statement_time).await?;
         let amcheck = match amcheck {
             true => extension(&session, "amcheck", standby).await,
@@ -52,7 +56,7 @@ impl<'a> Probe<'a> {
         };
         let prewarm = extension(&session, "pg_prewarm", standby).await;
         session.run("set transaction read only; savepoint relation", host.statement_time).await?;
-        Ok(Probe { session, encoding, standby, amcheck, prewarm })
+        Ok(Probe { session, encoding, version, standby, amcheck, prewarm })
     }
 
     /// Whether it has stopped answering.
@@ -77,6 +81,9 @@ impl<'a> Probe<'a> {
     }
 
     async fn index(&self, relation: &Relation, limit: Duration) -> Result<Found, Fault> {
+        if relation.access_method == "gin" && self.version < 180_000 {
+            return Ok(Found::Beyond("amcheck checks GIN indexes from PostgreSQL 18 on"));
+        }
         if let Sorting::Differs(how) = &relation.sorting {
             return Ok(Found::NotChecked(format!("another version of a collation ({how})")));
         }
@@ -126,12 +133,15 @@ impl<'a> Probe<'a> {
     }
 
     async fn table(&self, relation: &Relation, limit: Duration) -> Result<Found, Fault> {
+        if self.version < 140_000 {
+            return Ok(Found::Beyond("amcheck checks tables from PostgreSQL 14 on"));
+        }
         let functions = match &self.amcheck {
             Ok(functions) => functions,
             Err(why) => return Ok(Found::NotChecked(why.clone())),
         };
         let Some(function) = functions.iter().find(|function| function.name.ends_with(".\"verify_heapam\"")) else {
-            return Ok(Found::NotChecked("amcheck checks tables from PostgreSQL 14 on".to_owned()));
+            return Ok(Found::NotChecked("this version of amcheck has no verify_heapam".to_owned()));
         };
         let sql = format!(
             "select blkno, offnum, msg from {}({}::oid::regclass, check_toast => true) limit {}",

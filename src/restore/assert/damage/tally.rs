@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Check;
 use super::plan::Item;
-use crate::policy::ByteSize;
 use crate::restore::assert::fault::{Fault, shown};
 use crate::restore::assert::{Asked, Options, Outcome};
 
@@ -24,8 +23,9 @@ struct Tally {
     bytes_looked_at: u64,
     damaged: u64,
     told: Vec<Outcome>,
-    /// Relations by the reason why they were not checked: how many, and the first names.
-    not_checked: BTreeMap<String, (u64, Vec<String>)>,
+    /// Relations by the reason why they were not checked, and whether it is the server's major: how many, and the first
+    /// names.
+    not_checked: BTreeMap<(bool, String), (u64, Vec<String>)>,
 }
 
 /// One [`Tally`] for each kind of check that was asked for.
@@ -88,8 +88,17 @@ impl Tallies {
     }
 
     pub fn not_checked(&mut self, database: &str, item: &Item, check: Check, why: &str) {
+        self.left_out(database, item, check, why, false);
+    }
+
+    /// The checks of this major do not know such relations.
+    pub fn beyond(&mut self, database: &str, item: &Item, check: Check, why: &str) {
+        self.left_out(database, item, check, why, true);
+    }
+
+    fn left_out(&mut self, database: &str, item: &Item, check: Check, why: &str, beyond: bool) {
         let tally = self.by_check.entry(check).or_default();
-        let (count, names) = tally.not_checked.entry(shown(why)).or_default();
+        let (count, names) = tally.not_checked.entry((beyond, shown(why))).or_default();
         *count += 1;
         if names.len() < NAMES_MAX {
             names.push(format!("{} (database {})", item.relation.title(), shown(database)));
@@ -121,8 +130,8 @@ impl Tallies {
                 "{} of {} {what}, {} of {}",
                 tally.looked_at,
                 tally.relations,
-                size(tally.bytes_looked_at),
-                size(tally.bytes)
+                crate::report::bytes(tally.bytes_looked_at),
+                crate::report::bytes(tally.bytes)
             );
             if let Some(sample) = &self.sample {
                 actual.push_str(&format!(" ({sample})"));
@@ -135,6 +144,7 @@ impl Tallies {
             summary.corruption = tally.damaged > 0;
             let skipped: u64 = tally.not_checked.values().map(|(count, _)| count).sum();
             let reached = tally.looked_at + skipped;
+            summary.beyond = tally.not_checked.keys().all(|(beyond, _)| *beyond) && reached == tally.relations;
             summary.ok = match (tally.damaged, tally.looked_at) {
                 (1.., _) => Some(false),
                 (0, 0) => None,
@@ -153,13 +163,14 @@ impl Tallies {
             outcomes.push(summary);
             outcomes.extend(tally.told);
             let more = tally.not_checked.len().saturating_sub(REASONS_MAX);
-            for (why, (count, names)) in tally.not_checked.into_iter().take(REASONS_MAX) {
+            for ((beyond, why), (count, names)) in tally.not_checked.into_iter().take(REASONS_MAX) {
                 let mut list = names.join(", ");
                 if count as usize > names.len() {
                     list.push_str(&format!(" and {} more", count as usize - names.len()));
                 }
                 let mut outcome = Outcome::new(format!("{}: {count} {what} not checked", check.name()));
                 outcome.why = Some(format!("{why}: {list}"));
+                outcome.beyond = beyond;
                 outcomes.push(outcome);
             }
             if more > 0 {
@@ -175,14 +186,5 @@ fn bytes(item: &Item, check: Check) -> u64 {
     match check {
         Check::Read => item.bytes(),
         Check::Index | Check::Table => item.relation.bytes,
-    }
-}
-
-/// To three digits, for a reader.
-fn size(bytes: u64) -> String {
-    const UNITS: &[(&str, u64)] = &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => ByteSize(bytes).to_string(),
     }
 }
