@@ -12,6 +12,8 @@ mod files;
 mod hostile;
 #[path = "restore/made.rs"]
 mod made;
+#[path = "restore/places.rs"]
+mod places;
 #[path = "restore/stopped.rs"]
 mod stopped;
 #[path = "restore/wal.rs"]

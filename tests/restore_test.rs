@@ -5,7 +5,12 @@
 #![cfg(all(feature = "cli", feature = "demo", feature = "openpgp", feature = "libsodium", feature = "lzo"))]
 
 mod golden_support;
+mod support;
 
+#[path = "restore_test/audit.rs"]
+mod audit;
+#[path = "restore_test/command.rs"]
+mod command;
 #[path = "restore_test/damaged.rs"]
 mod damaged;
 #[path = "restore_test/golden.rs"]

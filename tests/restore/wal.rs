@@ -12,21 +12,26 @@ use crate::support::s3::{FakeS3, Faults, KEY_ID, SECRET};
 const UNTOUCHED: &[u8] = b"untouched";
 
 /// A data directory as far as `wal-fetch` looks at it.
-struct Server(tempfile::TempDir);
+pub struct Server(tempfile::TempDir);
 
 impl Server {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         fs::create_dir(dir.path().join("pg_wal")).unwrap();
         Server(dir)
     }
 
-    fn dest(&self) -> PathBuf {
+    /// The data directory.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn dest(&self) -> PathBuf {
         self.0.path().join("pg_wal/RECOVERYXLOG")
     }
 
     /// As PostgreSQL does it: from the data directory, with a relative path.
-    fn command(&self, archive: &str, name: &str, more: &[&str]) -> Command {
+    pub fn command(&self, archive: &str, name: &str, more: &[&str]) -> Command {
         let mut command = g::walproof();
         command.args(["wal-fetch", "--archive", archive]).args(more).arg(name).arg("pg_wal/RECOVERYXLOG");
         command.current_dir(self.0.path());
@@ -41,7 +46,7 @@ impl Server {
     }
 
     /// Nothing but the file in place is left, and it is as it was unless all went well.
-    fn told(&self, output: &Output) -> (i32, String) {
+    pub fn told(&self, output: &Output) -> (i32, String) {
         let (code, text) = (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
         if code != 0 {
             assert_eq!(fs::read(self.dest()).unwrap(), UNTOUCHED, "{text}");

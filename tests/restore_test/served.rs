@@ -11,7 +11,7 @@ use crate::golden_support as g;
 use crate::run::{is_clean, ledger_is, postgres, sql_file, work_dir};
 
 /// All files below a directory, oldest first: LATEST is the sentinel that is stored last.
-fn files(root: &Path) -> Vec<(String, PathBuf)> {
+pub fn files(root: &Path) -> Vec<(String, PathBuf)> {
     fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -25,7 +25,8 @@ fn files(root: &Path) -> Vec<(String, PathBuf)> {
     paths.iter().map(|path| (key(path), path.clone())).collect()
 }
 
-fn key(user: &str, what: &str) -> String {
+/// What one of the users of the S3 server has for a name or a secret.
+pub fn key(user: &str, what: &str) -> String {
     std::env::var(format!("WALPROOF_MOTO_{user}_{what}")).unwrap_or_else(|_| "test".to_owned())
 }
 
