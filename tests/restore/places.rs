@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::golden_support as g;
 use crate::support::s3::{FakeS3, KEY_ID, SECRET};
 use crate::wal::Server;
@@ -23,8 +25,8 @@ fn a_segment_of_a_failover_storage_is_found() {
     fs::copy(place(&first, damaged), place(second.path(), damaged)).unwrap();
     fs::write(place(&first, damaged), "broken").unwrap();
     let settings = second.path().join("walg.json");
-    let write = |second: &Path| {
-        let storages = serde_json::json!({"other": {"WALG_FILE_PREFIX": second}});
+    let write = |other: Value| {
+        let storages = serde_json::json!({"other": other});
         let text = serde_json::json!({"WALG_FILE_PREFIX": first, "WALG_FAILOVER_STORAGES": storages});
         fs::write(&settings, text.to_string()).unwrap();
     };
@@ -35,7 +37,7 @@ fn a_segment_of_a_failover_storage_is_found() {
         let output = command.current_dir(server.path()).output().unwrap();
         server.told(&output)
     };
-    write(second.path());
+    write(serde_json::json!({"WALG_FILE_PREFIX": second.path()}));
     // In the first, in the second only, and whole in the second only.
     for name in ["000000010000000000000004", moved, damaged] {
         let (code, text) = fetch(name, &[]);
@@ -47,10 +49,13 @@ fn a_segment_of_a_failover_storage_is_found() {
     fs::write(place(second.path(), damaged), "broken").unwrap();
     assert_eq!(fetch(damaged, &[]).0, 126);
     // What the first lacks may lie in the one that does not answer: that is no "not there".
-    write(Path::new("/nowhere/at/all"));
+    write(serde_json::json!({
+        "WALG_S3_PREFIX": "s3://archive/pg", "AWS_ENDPOINT": "http://127.0.0.1:9", "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET,
+    }));
     assert_eq!(fetch("000000010000000000000004", &[]).0, 0);
     let (code, text) = fetch(moved, &[]);
-    assert!(code == 127 && text.contains("/nowhere/at/all"), "{code} {text}");
+    assert!(code == 127 && text.contains("127.0.0.1:9"), "{code} {text}");
 }
 
 /// The codec seen last is asked for at once, and a missing segment does not cost a question for each codec.

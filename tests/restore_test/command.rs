@@ -21,6 +21,9 @@ use crate::support::s3::{FakeS3, Faults, KEY_ID, SECRET};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const USER: &str = "postgres";
+/// What PostgreSQL calls exit codes 126 and 127, as a shell would.
+const DAMAGED: &str = "command not executable";
+const FAILED: &str = "command not found";
 
 /// A copy that the server's user can read, in a directory that it can enter.
 fn readable(root: &Path, work: &Path) -> PathBuf {
@@ -263,7 +266,7 @@ async fn a_missing_segment_ends_recovery_and_a_damaged_one_stops_the_server() {
         put(&archive, five, &good[..good.len() / 2]);
         let restored = Restored::new(&archive, backup, &bin, work.path());
         let log = died(&restored, restored.start("", &flags, "latest", &[]));
-        assert!(log.contains("exit code 126") && log.contains(&format!("wal_005/{five}")), "{log}");
+        assert!(log.contains(DAMAGED) && log.contains(&format!("wal_005/{five}")), "{log}");
         // Once the segment is whole the same server goes on, and comes to the end.
         put(&archive, five, &good);
         let mut server = restored.start("", &flags, "latest", &[]);
@@ -298,7 +301,7 @@ async fn a_network_fault_stops_the_server_and_it_goes_on_later() {
     let restored = Restored::new(&root, backup, &bin, work.path());
     // Nobody listens there.
     let log = died(&restored, restored.start(&environment, &flags("http://127.0.0.1:9"), "latest", &[]));
-    assert!(log.contains("exit code 127"), "{log}");
+    assert!(log.contains(FAILED), "{log}");
 
     let server = restored.start(&environment, &flags(&bucket.url), "latest", &[]);
     let begun = Instant::now();
@@ -309,7 +312,7 @@ async fn a_network_fault_stops_the_server_and_it_goes_on_later() {
     }
     bucket.set(Faults { refuse: Some((403, "AccessDenied", "no")), ..Faults::default() });
     let log = died(&restored, server);
-    assert_eq!(log.matches("exit code 127").count(), 2, "{log}");
+    assert_eq!(log.matches(FAILED).count(), 2, "{log}");
     bucket.set(Faults::default());
     let mut server = restored.start(&environment, &flags(&bucket.url), "latest", &[]);
     promoted(&restored, &mut server, &mark(&expected, 1, "FFFFFFFF/0")).await;
