@@ -8,6 +8,8 @@ mod backups;
 mod golden_support;
 #[path = "verify_damage/library.rs"]
 mod library;
+#[path = "verify_damage/remembered.rs"]
+mod remembered;
 #[path = "verify_damage/rules.rs"]
 mod rules;
 #[path = "verify_runs/mod.rs"]

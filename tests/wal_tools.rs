@@ -4,7 +4,10 @@
 #![cfg(all(feature = "restore", feature = "lzo", feature = "libsodium", feature = "openpgp"))]
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+mod described;
 mod golden_support;
+#[path = "wal_tools/streamed.rs"]
+mod streamed;
 mod wal_support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -539,34 +542,55 @@ fn their_complaints(tool: &Path, backup: &Path) -> BTreeSet<Complaint> {
     complaints
 }
 
+/// A running server with a table.
+struct Cluster {
+    server: Server,
+    _sandbox: Sandbox,
+    /// Keeps the server's watchers.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Cluster {
+    fn start(found: &Installation) -> Self {
+        let sandbox = Sandbox::create(None, Identity::resolve(None).unwrap()).unwrap();
+        let (runtime, cancel) = (tokio::runtime::Runtime::new().unwrap(), Cancel::default());
+        let server = runtime.block_on(async {
+            let options = ClusterOptions::default();
+            let data = create_cluster(&sandbox, found, "data", &options, &cancel).await.unwrap();
+            let options = ServerOptions::default().set("fsync", "off").set("wal_level", "replica");
+            let mut server = Server::start(&sandbox, found, &data, options).unwrap();
+            let client = server.ready("postgres", "postgres", &cancel, |_| {}).await.unwrap();
+            client.batch_execute("create table t as select generate_series(1, 5000) as id").await.unwrap();
+            server
+        });
+        Cluster { server, _sandbox: sandbox, _runtime: runtime }
+    }
+
+    /// Takes a base backup without WAL.
+    fn backup(&self, found: &Installation, more: &[&str], into: &Path) {
+        let made = Command::new(found.program("pg_basebackup"))
+            .args(["-U", "postgres", "-X", "none", "-c", "fast", "--no-sync", "--no-estimate-size"])
+            .args(more)
+            .arg("-h")
+            .arg(self.server.socket_dir())
+            .args(["-p", &self.server.port().to_string(), "-D"])
+            .arg(into)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+}
+
 #[test]
 fn manifests_are_judged_as_pg_verifybackup_judges_them() {
     let Some(found) = installed(MAJOR, "pg_verifybackup") else { return };
-    let (tool, cancel) = (found.program("pg_verifybackup"), Cancel::default());
-    let sandbox = Sandbox::create(None, Identity::resolve(None).unwrap()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = runtime.block_on(async {
-        let data = create_cluster(&sandbox, &found, "data", &ClusterOptions::default(), &cancel).await.unwrap();
-        let options = ServerOptions::default().set("fsync", "off").set("wal_level", "replica");
-        let mut server = Server::start(&sandbox, &found, &data, options).unwrap();
-        let client = server.ready("postgres", "postgres", &cancel, |_| {}).await.unwrap();
-        client.batch_execute("create table t as select generate_series(1, 5000) as id").await.unwrap();
-        server
-    });
+    let tool = found.program("pg_verifybackup");
+    let cluster = Cluster::start(&found);
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random(11);
     for algorithm in ["CRC32C", "SHA224", "SHA512", "NONE"] {
         let backup = folder.path().join(algorithm);
-        let made = Command::new(found.program("pg_basebackup"))
-            .args(["-U", "postgres", "-X", "none", "-c", "fast", "--no-sync", "--no-estimate-size"])
-            .arg(format!("--manifest-checksums={algorithm}"))
-            .arg("-h")
-            .arg(server.socket_dir())
-            .args(["-p", &server.port().to_string(), "-D"])
-            .arg(&backup)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        cluster.backup(&found, &[&format!("--manifest-checksums={algorithm}")], &backup);
         let compare = |what: &str| {
             let (ours, theirs) = (our_complaints(&backup), their_complaints(&tool, &backup));
             assert_eq!(ours, theirs, "{algorithm}, {what}");

@@ -49,6 +49,8 @@ pub struct Known {
     pub recovery: Recovery,
     /// What reading content showed, where that was asked for.
     pub content: Option<Box<ContentEvidence>>,
+    /// What this run or an earlier one proved of objects that have not changed.
+    pub proven: Option<Box<ContentEvidence>>,
     /// Test restores of this run and of earlier ones.
     pub restores: Option<Box<RestoreEvidence>>,
     /// Older versions of WAL, where they were listed.
@@ -205,7 +207,14 @@ async fn one(
         name: name(target, root, many),
         url: url(target, root),
         provider: target.storages[0].store.provider(),
-        content: Content::Known(Box::new(Known { archive, recovery, content: None, restores: None, versions: None })),
+        content: Content::Known(Box::new(Known {
+            archive,
+            recovery,
+            content: None,
+            proven: None,
+            restores: None,
+            versions: None,
+        })),
         listing,
         error: error.map(|error| error.to_string()),
     }

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{Catalogued, Content, Known, Target, Versions, judged};
-use crate::catalog::Recovery;
 use crate::catalog::evidence::VersionEvidence;
+use crate::catalog::{Obstacle, Recovery};
 use crate::fetch::Source;
 use crate::model::SegmentName;
 use crate::policy::Sample;
 use crate::policy::config::VerifyPolicy;
 use crate::run::RunContext;
 use crate::state::{ArchiveId, Head, Kind, RunId, State};
-use crate::verify::{self, BackupChoice, Chosen, Estimate, Ledger, Plan, Request, WalChoice};
+use crate::verify::{self, BackupChoice, Chosen, Estimate, Ledger, Plan, Recalled, Request, WalChoice};
 
 /// What is to be read, as flags say; the policy fills in the rest.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +111,42 @@ async fn plan(
     Ok((plan, ledger, request))
 }
 
+/// Takes over what earlier runs proved. A state that cannot be read takes nothing away from the audit.
+pub(super) async fn recall(target: &Target, found: &mut Catalogued, state: &State, ctx: &RunContext) {
+    let Some(recalled) = recalled(target, found, state, ctx).await else { return };
+    if let Content::Known(known) = &mut found.content {
+        known.proven = Some(Box::new(recalled.content));
+    }
+}
+
+async fn recalled(target: &Target, found: &Catalogued, state: &State, ctx: &RunContext) -> Option<Recalled> {
+    let Content::Known(known) = &found.content else { return None };
+    let ledger = Ledger::read(state, &archive_id(target, found), ctx.as_of).await.ok()?;
+    (!ledger.is_empty()).then(|| Recalled::of(&known.archive, &ledger, ctx.as_of))
+}
+
+/// Works the recovery of an archive out again with what earlier runs proved of it: ends become exact, and what was
+/// damaged and has not changed since does not count. Nothing is read but the state.
+pub async fn count_on_proofs(target: &Target, found: &mut Catalogued, state: &State, ctx: &RunContext) {
+    let Some(recalled) = recalled(target, found, state, ctx).await else { return };
+    let Content::Known(known) = &mut found.content else { return };
+    for (timeline, number) in recalled.condemned() {
+        known.archive.wal.condemn(timeline, number, None);
+    }
+    known.recovery = Recovery::with(&known.archive, Some(&recalled.content));
+    for (at, when) in &recalled.backups_damaged {
+        let damaged = &known.archive.backups[*at];
+        known.recovery.standings[*at].obstacles.push(Obstacle::DamagedBefore { at: *when });
+        for (child, standing) in known.archive.backups.iter().zip(&mut known.recovery.standings) {
+            if known.archive.stands_on(child, damaged) {
+                let why = Obstacle::DamagedBefore { at: *when }.to_string();
+                standing.obstacles.push(Obstacle::Ancestor { name: damaged.name.clone(), why });
+            }
+        }
+    }
+    known.proven = Some(Box::new(recalled.content));
+}
+
 /// Reads content as asked, adds it to what is known of the archive, and remembers what was proven.
 pub(super) async fn read(
     target: &Target,
@@ -143,6 +179,8 @@ pub(super) async fn read(
     let mut verified = verify::run(&source, &known.archive, plan, &ledger, &asked.limits, ctx).await;
     verified.content.notes.extend(damaged_records);
     let mut error = verified.error;
+    let recalled = Recalled::of(&known.archive, &ledger, ctx.as_of).content;
+    let proven = verified.content.proofs_over(&recalled);
     if let Some(state) = &asked.state {
         let id = archive_id(target, found);
         let head = Head::new(asked.run_id(), found.name.clone(), id, ctx.as_of, Kind::Proofs);
@@ -156,12 +194,13 @@ pub(super) async fn read(
     let Content::Known(known) = &mut found.content else { return };
     for (timeline, proof) in &verified.content.wal {
         for number in &proof.damaged {
-            known.archive.wal.condemn(*timeline, *number);
+            known.archive.wal.condemn(*timeline, *number, proof.sound_from.get(number).copied());
         }
     }
     known.recovery = Recovery::with(&known.archive, Some(&verified.content));
     known.content = Some(Box::new(verified.content));
     known.versions = Some(Box::new(seen));
+    known.proven = Some(Box::new(proven));
     if let Some(error) = error {
         found.error.get_or_insert(error);
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use catalogue::{Catalogued, Content, Known, catalogue};
-pub use content::{ContentAsked, estimate};
+pub use content::{ContentAsked, count_on_proofs, estimate};
 pub use errors::AuditError;
 #[doc(hidden)]
 pub use fuzz::{fuzz_document, fuzz_one};
@@ -123,9 +123,12 @@ pub async fn audit_asked(
         Ok(found) => {
             let mut entries = Vec::new();
             for mut found in found {
-                if let Some(content) = asked.content {
-                    content::read(target, &mut found, content, options.versions, ctx).await;
-                } else if options.versions == Versions::Always {
+                match (asked.content, asked.state) {
+                    (Some(content), _) => content::read(target, &mut found, content, options.versions, ctx).await,
+                    (None, Some(state)) => content::recall(target, &mut found, state, ctx).await,
+                    (None, None) => {}
+                }
+                if asked.content.is_none() && options.versions == Versions::Always {
                     content::list_versions(target, &mut found, ctx).await;
                 }
                 #[cfg(feature = "restore")]
@@ -180,7 +183,7 @@ impl Default for Options {
 /// Runs the rules over one archive.
 pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveReport {
     let Catalogued { name, url, provider, content, listing, error } = found;
-    let Known { archive, recovery, content, restores, versions } = match content {
+    let Known { archive, recovery, content, proven, restores, versions } = match content {
         catalogue::Content::Known(known) => *known,
         catalogue::Content::NotRead(layout) => {
             let error = error.unwrap_or_else(|| format!("a {} archive: not yet read", layout.name()));
@@ -191,8 +194,12 @@ pub fn judge(target: &Target, found: Catalogued, ctx: &RunContext) -> ArchiveRep
     };
     let stated = judged(target, &archive);
     let promises = stated.promises();
-    let evidence =
-        Evidence { content: content.as_deref(), restore: restores.as_deref(), versions: versions.as_deref() };
+    let evidence = Evidence {
+        content: content.as_deref(),
+        proven: proven.as_deref(),
+        restore: restores.as_deref(),
+        versions: versions.as_deref(),
+    };
     let place = [target.storages[0].address.prefix().as_bytes(), archive.root.as_bytes()].concat();
     let outlook = stated.outlook(&archive, &recovery, &place, ctx.as_of);
     let outlook = outlook.as_ref();

@@ -51,7 +51,7 @@ pub(super) async fn run(
         }
     }
     let policy = target.stated.policy(&found.url);
-    let Known { archive, recovery, content, versions, .. } = known;
+    let Known { archive, recovery, content, proven, versions, .. } = known;
     let archive = Arc::new(archive);
     let source = target.source(archive.root.as_bytes());
     match asked.options(policy.as_ref()) {
@@ -75,6 +75,6 @@ pub(super) async fn run(
     let archive = Arc::try_unwrap(archive).unwrap_or_else(|shared| (*shared).clone());
     found.error = error;
     let restores = Some(Box::new(evidence));
-    found.content = Content::Known(Box::new(Known { archive, recovery, content, restores, versions }));
+    found.content = Content::Known(Box::new(Known { archive, recovery, content, proven, restores, versions }));
     found
 }

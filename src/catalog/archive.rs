@@ -189,6 +189,22 @@ impl Archive {
         self.backups.iter().find(|backup| backup.name == name)
     }
 
+    /// Whether a delta stands on another backup, directly or through others.
+    pub fn stands_on(&self, delta: &BaseBackup, base: &BaseBackup) -> bool {
+        let mut child = delta;
+        for _ in 0..self.backups.len() {
+            let Some(parent) = child.kind.parent() else { return false };
+            if parent == base.name && child.storage == base.storage {
+                return true;
+            }
+            match self.backups.iter().find(|other| other.name == parent && other.storage == child.storage) {
+                Some(found) => child = found,
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// The incarnation a segment lies in.
     pub fn incarnation(&self, number: SegmentNo) -> Option<&Incarnation> {
         self.incarnations.iter().find(|incarnation| incarnation.contains(number))

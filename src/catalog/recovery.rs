@@ -219,12 +219,12 @@ fn walk(archive: &Archive, backup: &BaseBackup, path: &Path) -> Option<Walk> {
             continue;
         }
         owner = file.timeline;
-        let present = &archive.wal.line(file.timeline).present;
-        let Some((_, run_end)) = present.around(at.0) else {
+        // Only in its first segment recovery begins in the middle.
+        let begin = start_lsn.filter(|_| at == start);
+        let Some(mut end) = archive.wal.line(file.timeline).readable_until(at, begin) else {
             blocked = anything_behind(archive, &files[index..], at);
             break;
         };
-        let mut end = SegmentNo(run_end);
         for bound in [file.end, limit].into_iter().flatten() {
             end = end.min(bound);
         }
@@ -358,7 +358,9 @@ fn gaps(archive: &Archive, targets: &[Path], standings: &[Standing]) -> Vec<Gap>
                     .iter()
                     .enumerate()
                     .filter(|(at, backup)| {
-                        standings[*at].is_usable_but_for_wal() && must_pass(archive, backup, path, SegmentNo(first))
+                        standings[*at].is_usable_but_for_wal()
+                            && must_pass(archive, backup, path, SegmentNo(first))
+                            && !begins_behind(archive, backup, file.timeline, (first, behind))
                     })
                     .map(|(at, _)| at)
                     .collect();
@@ -382,6 +384,13 @@ fn gaps(archive: &Archive, targets: &[Path], standings: &[Standing]) -> Vec<Gap>
         }
     }
     found.into_values().collect()
+}
+
+/// Whether a gap is one segment that is damaged before the backup's start only.
+fn begins_behind(archive: &Archive, backup: &BaseBackup, owner: TimelineId, gap: (u64, u64)) -> bool {
+    let starts_here = backup.start_segment(archive.segment_size) == Some(SegmentNo(gap.0)) && gap.1 == gap.0 + 1;
+    let line = archive.wal.line(owner);
+    starts_here && line.readable_until(SegmentNo(gap.0), backup.start_lsn.copied()).is_some()
 }
 
 /// Whether recovery from a backup along a way needs a segment.

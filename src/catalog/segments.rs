@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    CodecKind, ObjectId, ObjectRow, SegmentName, SegmentNo, SegmentSize, StorageClass, TimelineId, Timestamp,
+    CodecKind, Lsn, ObjectId, ObjectRow, SegmentName, SegmentNo, SegmentSize, StorageClass, TimelineId, Timestamp,
 };
 
 use super::IntervalSet;
@@ -81,6 +81,8 @@ pub struct Line {
     pub present: IntervalSet,
     /// Segments whose every object is empty or a stub, or was read and found damaged.
     pub broken: IntervalSet,
+    /// Of the broken ones, those that recovery can read if it begins in them at this position or behind.
+    pub sound_from: BTreeMap<u64, Lsn>,
     /// Names that no cluster with this segment size writes.
     pub impossible: Vec<SegmentName>,
     /// Objects, duplicates included.
@@ -90,6 +92,15 @@ pub struct Line {
 }
 
 const BUCKET_BITS: u32 = 12;
+
+impl Line {
+    /// First segment behind the run that recovery can read from a position in `first` on.
+    pub fn readable_until(&self, first: SegmentNo, start: Option<Lsn>) -> Option<SegmentNo> {
+        let run = |number: u64| self.present.around(number).map(|(_, end)| SegmentNo(end));
+        let begins_behind = || self.sound_from.get(&first.0).zip(start).is_some_and(|(sound, start)| *sound <= start);
+        run(first.0).or_else(|| begins_behind().then(|| run(first.0 + 1).unwrap_or(first.next())))
+    }
+}
 
 impl SegmentSet {
     /// Adds a row, in any order. The set has to be sealed again before it is asked.
@@ -127,11 +138,13 @@ impl SegmentSet {
         self.rows = self.lines.values().map(|line| line.objects).sum();
     }
 
-    /// Counts a segment among the broken ones: its content was read, and recovery cannot use it.
-    pub fn condemn(&mut self, timeline: TimelineId, number: SegmentNo) {
+    /// Counts a segment among the broken ones: its content was read, and recovery cannot use it, unless it begins in it
+    /// behind what is wrong.
+    pub fn condemn(&mut self, timeline: TimelineId, number: SegmentNo, sound_from: Option<Lsn>) {
         if let Some(line) = self.lines.get_mut(&timeline).filter(|line| line.present.contains(number.0)) {
             line.present.remove(number.0);
             line.broken.insert(number.0, number.0 + 1);
+            line.sound_from.extend(sound_from.map(|lsn| (number.0, lsn)));
         }
     }
 
@@ -155,6 +168,7 @@ impl SegmentSet {
         static NONE: Line = Line {
             present: IntervalSet::EMPTY,
             broken: IntervalSet::EMPTY,
+            sound_from: BTreeMap::new(),
             impossible: Vec::new(),
             objects: 0,
             bytes: 0,

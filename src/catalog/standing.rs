@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::evidence::ContentEvidence;
-use crate::model::{LsnRange, SegmentNo, TimelineId};
+use crate::model::{LsnRange, SegmentNo, TimelineId, Timestamp};
 
 use super::{Archive, BackupKind, BaseBackup, LayoutKind, ObjectRef, SidecarState};
 
@@ -57,6 +57,11 @@ pub enum Obstacle {
         what: String,
         /// How many things are wrong.
         count: u64,
+    },
+    /// Its content was read by an earlier run and was damaged, and has not changed since.
+    DamagedBefore {
+        /// When it was read.
+        at: Timestamp,
     },
 }
 
@@ -283,6 +288,10 @@ impl std::fmt::Display for Obstacle {
             Obstacle::TooSmall { key, bytes } => write!(f, "{key} has {bytes} bytes, too few to be a backup"),
             Obstacle::ArchivedClass(keys) => {
                 write!(f, "{} objects have to be restored from an archive class first, e.g. {}", keys.len(), keys[0])
+            }
+            Obstacle::DamagedBefore { at } => {
+                let at = at.strftime("%Y-%m-%d %H:%M UTC");
+                write!(f, "it was damaged when it was read at {at}, and has not changed since")
             }
             Obstacle::Damaged { what, count: 1, .. } => write!(f, "it is damaged: {what}"),
             Obstacle::Damaged { what, count, .. } => write!(f, "it is damaged in {count} places, first {what}"),

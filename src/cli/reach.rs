@@ -60,9 +60,12 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
     let mut answers: Vec<(Verdict, ReachReport)> = Vec::new();
     for place in session.places(&names)? {
         for target in session.open(&place).await? {
-            for found in audit::catalogue(&target, &session.options, &session.ctx).await? {
+            for mut found in audit::catalogue(&target, &session.options, &session.ctx).await? {
                 if let Some(error) = &found.error {
                     anyhow::bail!("{}: {error}", found.url);
+                }
+                if let Some(state) = &state {
+                    audit::count_on_proofs(&target, &mut found, state, &session.ctx).await;
                 }
                 let Content::Known(known) = &found.content else { continue };
                 if known.archive.layout == catalog::LayoutKind::Files {
@@ -85,8 +88,9 @@ pub(super) async fn run(args: ReachArgs) -> anyhow::Result<Outcome> {
                     }
                 };
                 let answer = catalog::reach(&known.archive, &known.recovery, moment, timeline);
+                let proofs = known.proven.as_deref();
                 let mut report =
-                    reach_report(&found.name, &found.url, &known.archive, &known.recovery, moment, &answer);
+                    reach_report(&found.name, &found.url, &known.archive, &known.recovery, moment, &answer, proofs);
                 report.reasons.extend(note);
                 if let Some(state) = &state {
                     // An estimate is a courtesy: a state that cannot be read takes nothing away from the answer.

@@ -87,9 +87,53 @@ enum Running {
     Crc32(crc_fast::Digest),
     Crc32c(u32),
     Crc64Nvme(crc_fast::Digest),
+    Parts(Box<Parts>),
+}
+
+/// A checksum of the checksums of parts.
+struct Parts {
+    kind: ChecksumKind,
+    part_bytes: u64,
+    /// Bytes that the part at hand still takes.
+    left: u64,
+    part: Checksums,
+    whole: Checksums,
+}
+
+impl Parts {
+    fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                self.end_part();
+            }
+            let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+            self.part.update(&bytes[..taken]);
+            self.left -= taken as u64;
+            bytes = &bytes[taken..];
+        }
+    }
+
+    fn end_part(&mut self) {
+        let part = std::mem::replace(&mut self.part, Checksums::new(&[self.kind]));
+        part.finish().iter().for_each(|sum| self.whole.update(&sum.bytes));
+        self.left = self.part_bytes;
+    }
+
+    fn finish(mut self) -> (ChecksumKind, Vec<u8>) {
+        self.end_part();
+        let whole = self.whole.finish().pop().map(|sum| sum.bytes).unwrap_or_default();
+        (self.kind, whole)
+    }
 }
 
 impl Checksums {
+    /// The checksum of the checksums of parts of a size, the last one shorter: of uploads in parts.
+    pub fn of_parts(kind: ChecksumKind, part_bytes: u64) -> Self {
+        let part_bytes = part_bytes.max(1);
+        let (part, whole) = (Checksums::new(&[kind]), Checksums::new(&[kind]));
+        Checksums(vec![Running::Parts(Box::new(Parts { kind, part_bytes, left: part_bytes, part, whole }))])
+    }
+
     /// Begins one of each kind.
     pub fn new(kinds: &[ChecksumKind]) -> Self {
         let begin = |kind: &ChecksumKind| match kind {
@@ -112,6 +156,7 @@ impl Checksums {
                 Running::Sha256(sum) => sum.update(bytes),
                 Running::Crc32(sum) | Running::Crc64Nvme(sum) => sum.update(bytes),
                 Running::Crc32c(sum) => *sum = crc32c::crc32c_append(*sum, bytes),
+                Running::Parts(parts) => parts.update(bytes),
             }
         }
     }
@@ -126,6 +171,7 @@ impl Checksums {
             Running::Crc32(sum) => (ChecksumKind::Crc32, (sum.finalize() as u32).to_be_bytes().to_vec()),
             Running::Crc32c(sum) => (ChecksumKind::Crc32c, sum.to_be_bytes().to_vec()),
             Running::Crc64Nvme(sum) => (ChecksumKind::Crc64Nvme, sum.finalize().to_be_bytes().to_vec()),
+            Running::Parts(parts) => parts.finish(),
         };
         self.0.into_iter().map(finish).map(|(kind, bytes)| Checksum { kind, bytes }).collect()
     }
@@ -170,7 +216,12 @@ pub struct Passed {
 impl<R: Read> ChecksumReader<R> {
     /// Wraps a reader.
     pub fn new(inner: R, kinds: &[ChecksumKind]) -> (Self, ChecksumHandle) {
-        let state = State { sums: Some(Checksums::new(kinds)), bytes: 0, ended: false };
+        ChecksumReader::with(inner, Checksums::new(kinds))
+    }
+
+    /// Wraps a reader, for checksums that were begun.
+    pub fn with(inner: R, sums: Checksums) -> (Self, ChecksumHandle) {
+        let state = State { sums: Some(sums), bytes: 0, ended: false };
         let state = Arc::new(Mutex::new(state));
         (ChecksumReader { inner, state: state.clone() }, ChecksumHandle(state))
     }
@@ -231,6 +282,28 @@ mod tests {
             assert_eq!((passed.bytes, passed.whole), (9, true));
             let hex: Vec<String> = passed.checksums.iter().map(Checksum::hex).collect();
             assert_eq!(hex, expected);
+        }
+    }
+
+    #[test]
+    fn checksums_of_parts_are_summed_up_again() {
+        // As S3 makes them: the parts' values one behind the other.
+        let of = |bytes: &[u8]| {
+            let mut sums = Checksums::new(&[ChecksumKind::Md5]);
+            sums.update(bytes);
+            sums.finish().pop().unwrap().bytes
+        };
+        for (part_bytes, parts) in
+            [(4, vec!["1234", "5678", "9"]), (3, vec!["123", "456", "789"]), (20, vec!["123456789"])]
+        {
+            let expected = of(&parts.iter().flat_map(|part| of(part.as_bytes())).collect::<Vec<u8>>());
+            for piece in [1, 2, 5, 9] {
+                let sums = Checksums::of_parts(ChecksumKind::Md5, part_bytes);
+                let (mut reader, handle) = ChecksumReader::with(&b"123456789"[..], sums);
+                let mut buffer = vec![0; piece];
+                while reader.read(&mut buffer).unwrap() > 0 {}
+                assert_eq!(handle.finish().checksums[0].bytes, expected, "{part_bytes} {piece}");
+            }
         }
     }
 

@@ -79,6 +79,11 @@ impl Source {
         Ok(Stored { reader, size: read.size, checksums: read.checksums })
     }
 
+    /// Asks for a whole object with whatever its checksum can be compared by.
+    pub fn whole(&self) -> ReadOptions {
+        ReadOptions { parts: true, ..ReadOptions::default() }
+    }
+
     /// Asks for an object of the listing.
     ///
     /// # Errors

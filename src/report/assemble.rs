@@ -103,7 +103,8 @@ pub fn assemble(facts: ArchiveFacts<'_>) -> ArchiveReport {
         rules,
         not_checked: facts.not_checked,
         findings,
-        verify: evidence.content.map(|content| proof::block(archive, recovery, content, as_of)),
+        verify: evidence.content.map(|content| proof::block(archive, recovery, content, evidence.proofs(), as_of)),
+        proven: evidence.proven.filter(|_| evidence.content.is_none()).map(|proven| proof::of(archive, proven, as_of)),
         restore_tests: evidence.restore.map(|restore| restore.tests.clone()).unwrap_or_default(),
         last_restore: restore::last(archive, evidence.restore, as_of),
         notes: notes(archive, evidence),
@@ -151,6 +152,7 @@ pub fn broken_archive(name: &str, url: &str, provider: &str, layout: Option<&str
         not_checked: Vec::new(),
         findings: Vec::new(),
         verify: None,
+        proven: None,
         restore_tests: Vec::new(),
         last_restore: None,
         notes: Vec::new(),
@@ -226,7 +228,7 @@ fn timelines(archive: &Archive, recovery: &Recovery, evidence: Evidence<'_>, as_
                 proven_fraction: 0.0,
                 oldest_proof: None,
             };
-            if let Some(content) = evidence.content {
+            if let Some(content) = evidence.proofs() {
                 proof::run(&mut report, content, timeline, first, end);
             }
             report
@@ -318,7 +320,7 @@ fn backup_report(
         usable_until: None,
         usable_until_reason: None,
     };
-    if let Some(content) = evidence.content {
+    if let Some(content) = evidence.proofs() {
         proof::backup(&mut report, archive, content, backup);
     }
     report.rung = report.rungs.highest();
@@ -336,6 +338,8 @@ fn code(obstacle: &Obstacle) -> &'static str {
         Obstacle::Overwritten(_) => "BKP013",
         Obstacle::ArchivedClass(_) => "LFC004",
         Obstacle::Damaged { rule, .. } => rule,
+        // Which rule it was, only reading it again tells.
+        Obstacle::DamagedBefore { .. } => "INT001",
     }
 }
 
@@ -403,7 +407,9 @@ fn notes(archive: &Archive, evidence: Evidence<'_>) -> Vec<String> {
             archive.strays.count
         ));
     }
-    notes.extend(evidence.content.iter().flat_map(|content| content.notes.iter().cloned()));
+    // What a run has read itself it reports itself.
+    let told = evidence.content.or(evidence.proven);
+    notes.extend(told.iter().flat_map(|content| content.notes.iter().cloned()));
     if let Some(key) = &archive.key_missing {
         notes.push(format!("objects are encrypted and no key was given ({key}): what they hold is unknown"));
     }

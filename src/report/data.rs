@@ -144,6 +144,9 @@ pub struct ArchiveReport {
     /// What content was read.
     #[serde(default)]
     pub verify: Option<serde_json::Value>,
+    /// What earlier runs proved of content, where this one read none (`--state`).
+    #[serde(default)]
+    pub proven: Option<ProvenReport>,
     /// Restores that were tried.
     #[serde(default)]
     pub restore_tests: Vec<RestoreTest>,
@@ -248,6 +251,18 @@ pub struct GapReport {
     pub last: String,
     /// How many.
     pub segments: u64,
+}
+
+/// What earlier runs proved of objects that have not changed since.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProvenReport {
+    /// Share of the archive's bytes whose content is proven.
+    pub proven_fraction: f64,
+    /// When the oldest of these proofs was made.
+    pub oldest_proof: Option<Timestamp>,
+    /// The same as an age, in seconds.
+    pub oldest_proof_age_s: Option<i64>,
 }
 
 /// A stretch of existing segments.

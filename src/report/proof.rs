@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::data::{BackupReport, RunReport};
+use super::data::{BackupReport, ProvenReport, RunReport};
+use super::reach::ReachContent;
 use crate::catalog::evidence::{ContentEvidence, Unread};
-use crate::catalog::{Archive, BaseBackup, LayoutKind, Recovery};
+use crate::catalog::{Archive, BaseBackup, LayoutKind, Recovery, Way};
 use crate::model::{SegmentNo, TimelineId, Timestamp};
 
 /// Restore points that the report names; the count is always true.
@@ -15,10 +16,11 @@ pub(super) fn block(
     archive: &Archive,
     recovery: &Recovery,
     content: &ContentEvidence,
+    proofs: Option<&ContentEvidence>,
     as_of: Timestamp,
 ) -> serde_json::Value {
     let totals = &content.totals;
-    let (fraction, oldest) = proven(archive, content);
+    let (fraction, oldest) = proven(archive, proofs.unwrap_or(content));
     let unread = |unread: &Unread| {
         let objects: Vec<String> = unread.sample.iter().map(ToString::to_string).collect();
         json!({"why": unread.why, "count": unread.count, "bytes": unread.bytes, "objects": objects})
@@ -45,6 +47,13 @@ pub(super) fn block(
             Some(json!({"timeline": window.timeline.get(), "time": to.at_least, "lsn": window.to_lsn}))
         }),
     })
+}
+
+/// The report's `proven`.
+pub(super) fn of(archive: &Archive, content: &ContentEvidence, as_of: Timestamp) -> ProvenReport {
+    let (proven_fraction, oldest_proof) = proven(archive, content);
+    let age = |oldest: Timestamp| as_of.duration_since(oldest).as_secs().max(0);
+    ProvenReport { proven_fraction, oldest_proof, oldest_proof_age_s: oldest_proof.map(age) }
 }
 
 /// Share of the archive's bytes whose content is proven, and the oldest of the proofs.
@@ -87,12 +96,47 @@ pub(super) fn run(report: &mut RunReport, content: &ContentEvidence, timeline: T
 
 /// Adds what was proven of a backup: of itself, of the ancestors it stands on, and of its own WAL.
 pub(super) fn backup(report: &mut BackupReport, archive: &Archive, content: &ContentEvidence, backup: &BaseBackup) {
-    let proof = |backup: &BaseBackup| content.backups.get(&(backup.name.clone(), backup.storage));
-    let Some(own) = proof(backup) else { return };
+    let Some(own) = content.backups.get(&(backup.name.clone(), backup.storage)) else { return };
     let total: u64 = backup.parts.iter().map(|part| part.object.size).sum();
     report.proven_fraction = if total > 0 { own.bytes as f64 / total as f64 } else { 0.0 };
     report.oldest_proof = own.oldest;
-    let (mut intact, mut valid) = (own.intact, own.valid);
+    let (intact, valid) = chain(archive, content, backup);
+    report.rungs.intact = intact;
+    // A dump needs no WAL.
+    report.rungs.valid = match archive.layout {
+        LayoutKind::Files => valid,
+        _ => both(valid, own_wal(archive, content, backup)),
+    };
+}
+
+/// What was proven of a way to a moment.
+pub(super) fn way(archive: &Archive, way: &Way, content: &ContentEvidence) -> ReachContent {
+    let size = archive.segment_size;
+    let (start, stop) = (way.segments.0.0, way.segments.1.0 + 1);
+    let (mut proven, mut oldest) = (0, None);
+    for file in archive.timelines.path(way.target).files(size) {
+        let (first, end) = (file.first.0.max(start), file.end.map_or(stop, |end| end.0.min(stop)));
+        if let Some(proof) = content.wal.get(&file.timeline).filter(|_| first < end) {
+            let (count, at) = proof.within(first, end, true);
+            proven += count;
+            oldest = [oldest, at].into_iter().flatten().min();
+        }
+    }
+    let (intact, valid) = chain(archive, content, &archive.backups[way.backup]);
+    oldest = [oldest, valid.or(intact)].into_iter().flatten().min();
+    let backup = match (intact, valid) {
+        (_, Some(_)) => "valid",
+        (Some(_), None) => "intact",
+        (None, None) => "not_read",
+    };
+    ReachContent { segments: stop - start, segments_proven: proven, backup: backup.to_owned(), oldest_proof: oldest }
+}
+
+/// When a backup with all its ancestors was proven intact, and valid.
+fn chain(archive: &Archive, content: &ContentEvidence, backup: &BaseBackup) -> (Option<Timestamp>, Option<Timestamp>) {
+    let proof = |backup: &BaseBackup| content.backups.get(&(backup.name.clone(), backup.storage));
+    let own = proof(backup);
+    let (mut intact, mut valid) = (own.and_then(|own| own.intact), own.and_then(|own| own.valid));
     let mut child = backup;
     for _ in 0..archive.backups.len() {
         let Some(parent) = child.kind.parent() else { break };
@@ -105,12 +149,7 @@ pub(super) fn backup(report: &mut BackupReport, archive: &Archive, content: &Con
             None => break,
         }
     }
-    report.rungs.intact = intact;
-    // A dump needs no WAL.
-    report.rungs.valid = match archive.layout {
-        LayoutKind::Files => valid,
-        _ => both(valid, own_wal(archive, content, backup)),
-    };
+    (intact, valid)
 }
 
 /// When the WAL between start and stop was proven valid, all of it.
@@ -121,7 +160,10 @@ fn own_wal(archive: &Archive, content: &ContentEvidence, backup: &BaseBackup) ->
     let mut oldest = None;
     for number in start.0..=stop.0 {
         let owner = path.owner(SegmentNo(number), size);
-        let (count, at) = content.wal.get(&owner)?.within(number, number + 1, true);
+        let proof = content.wal.get(&owner)?;
+        let sound = proof.sound_from.get(&SegmentNo(number)).zip(backup.start_lsn.copied());
+        let is_valid = number != start.0 || sound.is_none_or(|(sound, start)| *sound > start);
+        let (count, at) = proof.within(number, number + 1, is_valid);
         if count == 0 {
             return None;
         }

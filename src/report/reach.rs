@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use super::proof;
 use super::text::{bytes, clean, moment, span};
-use crate::catalog::evidence::RestoreRates;
+use crate::catalog::evidence::{ContentEvidence, RestoreRates};
 use crate::catalog::{Archive, Moment, Near, Reach, Recovery, Verdict};
 use crate::model::{Lsn, SegmentSize, Timestamp};
 
@@ -39,6 +40,9 @@ pub struct ReachReport {
     pub backup_bytes: u64,
     /// Stored bytes of the WAL.
     pub wal_bytes: u64,
+    /// What `verify` proved of the way; absent where nobody remembers (`--state`).
+    #[serde(default)]
+    pub content: Option<ReachContent>,
     /// About how long it takes, in seconds, once restores were measured.
     pub estimated_s: Option<f64>,
     /// Test restores that the estimate rests on.
@@ -50,6 +54,20 @@ pub struct ReachReport {
     pub after: Option<NearReport>,
     /// What could not be told, and why.
     pub reasons: Vec<String>,
+}
+
+/// How far the content of a way was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ReachContent {
+    /// Segments on the way.
+    pub segments: u64,
+    /// Of these, read and found to hold.
+    pub segments_proven: u64,
+    /// The backup with its ancestors: `valid`, `intact` (every byte decodes) or `not_read` (or not all of it).
+    pub backup: String,
+    /// When the oldest of these proofs was made.
+    pub oldest_proof: Option<Timestamp>,
 }
 
 /// A reachable moment next to one that is not.
@@ -74,6 +92,7 @@ pub fn reach_report(
     recovery: &Recovery,
     asked: Moment,
     answer: &Reach,
+    proofs: Option<&ContentEvidence>,
 ) -> ReachReport {
     let size = archive.segment_size;
     let near = |near: &Near| NearReport {
@@ -98,6 +117,7 @@ pub fn reach_report(
             others.join(", ")
         ));
     }
+    reasons.extend(proofs.iter().flat_map(|proofs| proofs.notes.iter().cloned()));
     let first_owner = way.and_then(|way| way.timelines.first().copied());
     let last_owner = way.and_then(|way| way.timelines.last().copied());
     ReachReport {
@@ -125,6 +145,7 @@ pub fn reach_report(
         last_segment: way.zip(last_owner).map(|(way, owner)| way.segments.1.name(owner, size).to_string()),
         backup_bytes: way.map_or(0, |way| way.backup_bytes),
         wal_bytes: way.map_or(0, |way| way.wal_bytes),
+        content: way.zip(proofs).map(|(way, proofs)| proof::way(archive, way, proofs)),
         estimated_s: None,
         measured_tests: 0,
         before: answer.before.as_ref().map(near),
@@ -144,6 +165,27 @@ impl ReachReport {
     }
 }
 
+/// What the answer rests on.
+fn judged(content: Option<&ReachContent>) -> String {
+    let listed = "nothing is missing on the way (judged by listing and metadata";
+    let Some(content) = content else { return format!("{listed})") };
+    let oldest = content.oldest_proof.map(|at| format!(", oldest proof {} UTC", moment(at))).unwrap_or_default();
+    let backup = match content.backup.as_str() {
+        "valid" => "the backup was read and holds",
+        "intact" => "every byte of the backup decodes",
+        _ => "the backup was not read to its end",
+    };
+    match (content.segments_proven, content.segments) {
+        (proven, all) if proven == all && content.backup == "valid" => {
+            format!("backup and WAL were read to the last byte and hold{oldest}")
+        }
+        (0, _) if content.backup == "not_read" => format!("{listed}; none of the content was read)"),
+        (proven, all) => {
+            format!("{listed}; {backup}, {proven} of {all} segments were read and hold{oldest})")
+        }
+    }
+}
+
 /// The answer for people.
 ///
 /// # Errors
@@ -155,9 +197,7 @@ pub fn render_reach(report: &ReachReport, out: &mut dyn Write) -> io::Result<()>
         (None, None) => "the moment".to_owned(),
     };
     match report.verdict.as_str() {
-        "reachable" => {
-            writeln!(out, "{asked} can be reached: nothing is missing on the way (judged by listing and metadata)")?
-        }
+        "reachable" => writeln!(out, "{asked} can be reached: {}", judged(report.content.as_ref()))?,
         "unknown" => writeln!(out, "{asked}: it cannot be told whether it can be reached")?,
         _ => writeln!(out, "{asked} cannot be reached")?,
     }

@@ -27,6 +27,8 @@ pub struct MemoryStore {
     objects: Mutex<BTreeMap<Vec<u8>, (ObjectRow, Bytes)>>,
     /// Versions that are no longer the current ones, and deletions.
     older: Mutex<Older>,
+    /// Bytes of the parts that objects were uploaded in.
+    parts: Mutex<BTreeMap<Vec<u8>, u64>>,
     page_keys_max: u32,
     requests: AtomicU64,
 }
@@ -48,6 +50,7 @@ impl MemoryStore {
         MemoryStore {
             objects: Mutex::default(),
             older: Mutex::default(),
+            parts: Mutex::default(),
             page_keys_max: keys_max.max(1),
             requests: AtomicU64::new(0),
         }
@@ -58,6 +61,12 @@ impl MemoryStore {
         let version = ObjectVersion { row, latest: false, delete_marker: false };
         let key = version.row.key.as_bytes().to_vec();
         self.older().entry(key).or_default().push((version, body.into()));
+    }
+
+    /// Says that an object was uploaded in parts of a size.
+    pub fn in_parts(&self, key: impl Into<ObjectKey>, part_bytes: u64) {
+        let key: ObjectKey = key.into();
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(key.as_bytes().to_vec(), part_bytes);
     }
 
     fn older(&self) -> MutexGuard<'_, Older> {
@@ -185,7 +194,10 @@ impl Store for MemoryStore {
             let end = range.end.min(size);
             let body = body.slice(range.start.min(end) as usize..end as usize);
             let chunks: Vec<_> = body.chunks(64 << 10).map(|chunk| Ok(body.slice_ref(chunk))).collect();
-            let checksums = row.etag.map(|etag| ("etag".to_owned(), etag.into())).into_iter().collect();
+            let mut checksums: Vec<(String, String)> =
+                row.etag.map(|etag| ("etag".to_owned(), etag.into())).into_iter().collect();
+            let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(key.as_bytes()).copied();
+            checksums.extend(parts.filter(|_| options.parts).map(|bytes| ("part-bytes".to_owned(), bytes.to_string())));
             Ok(ObjectRead { size: Some(size), stream: futures::stream::iter(chunks).boxed(), checksums })
         };
         Box::pin(std::future::ready(read()))

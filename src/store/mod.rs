@@ -106,6 +106,9 @@ pub struct ReadOptions {
     pub range: Option<Range<u64>>,
     /// A particular version or generation.
     pub version: Option<String>,
+    /// The whole object is read to compare its checksum: where that is one of the parts it was uploaded in, their size is
+    /// wanted, too (`part-bytes` among the checksums). May cost one request more.
+    pub parts: bool,
 }
 
 /// The bytes of an object as they arrive.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 
+use super::disprove;
 use super::judge::Judge;
 use super::ledger::{Ledger, Proofs};
 use super::object::Seen;
@@ -77,9 +78,9 @@ pub async fn run(
         decoders,
         ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
         objects_ahead: options.connections.clamp(1, AHEAD_OBJECTS_MAX).max(options.jobs),
-        judge: Judge::new(archive.segment_size),
+        judge: Judge::new(archive.segment_size, ledger),
     };
-    let (segments, points) = engine.segments(segments, &mut evidence).await;
+    let (mut segments, points) = engine.segments(segments, &mut evidence).await;
     let mut proven = Vec::new();
     let parts = Backups {
         source,
@@ -93,7 +94,9 @@ pub async fn run(
     for item in backups.into_iter().rev() {
         proven.extend(parts.one(item, &mut engine.judge, &mut evidence).await);
     }
-    engine.judge.settle(archive, &mut evidence);
+    for damage in engine.judge.settle(archive, &mut evidence) {
+        disprove::object(&damage, archive, &mut segments, &mut proven, &mut evidence);
+    }
     ctx.progress.finish();
     // Restore points that earlier runs met in segments that were not read now.
     evidence.restore_points.clone_from(&points);
@@ -105,7 +108,16 @@ pub async fn run(
     }
     evidence.restore_points.sort_by(|a, b| (a.timeline, a.lsn, &a.name).cmp(&(b.timeline, b.lsn, &b.name)));
     evidence.totals.duration_s = begun.elapsed().as_secs_f64();
-    let proofs = Proofs { summary: evidence.totals, complete: false, segments, backups: proven, points };
+    let (etags_are_sums, parts_are_even) = engine.judge.trusts();
+    let proofs = Proofs {
+        summary: evidence.totals,
+        etags_are_sums,
+        parts_are_even,
+        complete: false,
+        segments,
+        backups: proven,
+        points,
+    };
     Verified { content: evidence, proofs, error: engine.judge.error(ctx) }
 }
 
@@ -162,7 +174,7 @@ async fn read_segment(
     ahead: &Arc<Semaphore>,
     ctx: &RunContext,
 ) -> Result<(Seen, SegmentSummary), Problem> {
-    let mut stored = source.get(item.storage, &item.key, Default::default(), &ctx.cancel).await?;
+    let mut stored = source.get(item.storage, &item.key, source.whole(), &ctx.cancel).await?;
     let place = wait_for_place(&mut stored, decoders, ahead).await;
     let (source, item, progress) = (source.clone(), item.clone(), ctx.progress.clone());
     let options = wal::options(archive, &item);

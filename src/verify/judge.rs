@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::object::{Seen, StoreSum};
+use super::ledger::Ledger;
+use super::object::{Seen, StoreSum, Trust};
 use super::plan::SegmentItem;
 use super::wal::Fold;
 use crate::catalog::Archive;
@@ -39,10 +40,17 @@ pub(super) struct Judge {
     plain_upto: Option<SegmentNo>,
     /// Folders of tars that needed none; at most [`UNSETTLED_MAX`].
     plain_folders: BTreeSet<Vec<u8>>,
-    /// ETags that turned out to be MD5 sums.
-    etags_equal: u64,
-    /// ETags that differ from the MD5 sum.
-    etags_differ: Vec<Damage>,
+    /// ETags that may be MD5 sums.
+    etags: Doubtful,
+    /// Checksums of uploads in parts whose sizes are taken for the same.
+    in_parts: Doubtful,
+}
+
+/// Checksums of a kind that means something in this archive only if some of them are right.
+#[derive(Debug, Default)]
+struct Doubtful {
+    equal: u64,
+    differ: Vec<Damage>,
 }
 
 /// Objects that are settled at the end; further ones are taken for what the first are.
@@ -55,7 +63,8 @@ fn folder(key: &ObjectKey) -> &[u8] {
 }
 
 impl Judge {
-    pub(super) fn new(size: SegmentSize) -> Self {
+    /// What earlier runs learned of the archive's checksums still holds.
+    pub(super) fn new(size: SegmentSize, ledger: &Ledger) -> Self {
         Judge {
             size,
             stop: crate::run::Cancel::default(),
@@ -68,8 +77,8 @@ impl Judge {
             noise: Vec::new(),
             plain_upto: None,
             plain_folders: BTreeSet::new(),
-            etags_equal: 0,
-            etags_differ: Vec::new(),
+            etags: Doubtful { equal: u64::from(ledger.etags_are_sums), ..Doubtful::default() },
+            in_parts: Doubtful { equal: u64::from(ledger.parts_are_even), ..Doubtful::default() },
         }
     }
 
@@ -103,6 +112,19 @@ impl Judge {
         fold.read(item, summary, broken, out);
     }
 
+    /// Whether ETags are MD5 sums here, and uploads in parts have parts of one size.
+    pub(super) fn trusts(&self) -> (bool, bool) {
+        (self.etags.equal > 0, self.in_parts.equal > 0)
+    }
+
+    fn doubtful(&mut self, trust: Trust) -> Option<&mut Doubtful> {
+        match trust {
+            Trust::Sure => None,
+            Trust::Etag => Some(&mut self.etags),
+            Trust::Parts => Some(&mut self.in_parts),
+        }
+    }
+
     /// What the store's own checksum says.
     pub(super) fn store_sum(
         &mut self,
@@ -112,19 +134,24 @@ impl Judge {
     ) -> Option<Damage> {
         match &seen.store {
             StoreSum::NotCompared => None,
-            StoreSum::Equal { etag } => {
+            StoreSum::Equal(trust) => {
                 out.totals.store_checksums += 1;
-                self.etags_equal += u64::from(*etag);
+                if let Some(doubtful) = self.doubtful(*trust) {
+                    doubtful.equal += 1;
+                }
                 None
             }
-            StoreSum::Differs { kind, expected, found, etag } => {
-                let message =
-                    format!("the store holds the {kind} {expected}, the {} bytes read give {found}", seen.bytes);
+            StoreSum::Differs { kind, expected, found, trust } => {
+                let of_parts = if *trust == Trust::Parts { " of its parts" } else { "" };
+                let message = format!(
+                    "the store holds the {kind} {expected}{of_parts}, the {} bytes read give {found}",
+                    seen.bytes
+                );
                 let mut damage = of(DamageKind::StoreChecksum, message);
                 (damage.expected, damage.found) = (Some(expected.clone()), Some(found.clone()));
-                if *etag {
-                    if self.etags_differ.len() < UNSETTLED_MAX {
-                        self.etags_differ.push(damage);
+                if let Some(doubtful) = self.doubtful(*trust) {
+                    if doubtful.differ.len() < UNSETTLED_MAX {
+                        doubtful.differ.push(damage);
                     }
                     return None;
                 }
@@ -237,14 +264,15 @@ impl Judge {
         }
     }
 
-    /// What only all objects together tell: whether the key at hand is the archive's, and what its ETags are.
-    pub(super) fn settle(&mut self, archive: &Archive, out: &mut ContentEvidence) {
+    /// What only all objects together tell: whether the key at hand is the archive's, and what its ETags are. Gives the
+    /// objects that seemed to hold and are not what the store once took.
+    pub(super) fn settle(&mut self, archive: &Archive, out: &mut ContentEvidence) -> Vec<Damage> {
         let size = archive.segment_size;
         let lost = |damage: &Damage, out: &mut ContentEvidence| {
             if let Some(segment) = damage.segment.filter(|_| !damage.harmless)
                 && let Some(number) = segment.number(size)
             {
-                out.wal.entry(segment.timeline).or_default().damaged.push(number);
+                out.wal.entry(segment.timeline).or_default().disprove(number);
             }
         };
         let read_before = archive.first_pages.iter().filter(|(_, page)| page.is_known());
@@ -274,10 +302,16 @@ impl Judge {
             out.damage(damage);
             out.damage(codec);
         }
-        if self.etags_equal > 0 {
-            out.totals.store_checksums += self.etags_differ.len() as u64;
-            std::mem::take(&mut self.etags_differ).into_iter().for_each(|damage| out.damage(damage));
+        let mut disproven = Vec::new();
+        for doubtful in [&mut self.etags, &mut self.in_parts] {
+            let differ = std::mem::take(&mut doubtful.differ);
+            if doubtful.equal > 0 {
+                out.totals.store_checksums += differ.len() as u64;
+                disproven.extend(differ);
+            }
         }
+        disproven.iter().for_each(|damage| out.damage(damage.clone()));
+        disproven
     }
 
     pub(super) fn error(&self, ctx: &RunContext) -> Option<String> {

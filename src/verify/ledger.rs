@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::backup::KeptPart;
 use crate::catalog::evidence::{ContentTotals, NamedPoint};
 use crate::model::{Lsn, ObjectId, SegmentName, Timestamp};
 use crate::state::{ArchiveId, Head, Kind, RunId, State, StateError};
@@ -113,6 +114,23 @@ pub struct BackupProven {
     /// It was damaged: it is read again in every run.
     #[serde(rename = "d", default, skip_serializing_if = "is_false")]
     pub damaged: bool,
+    /// Parts that hold, where the run ended before all were read.
+    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartProven>,
+}
+
+/// What is known of one part of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartProven {
+    /// Its file name.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// When it was read.
+    #[serde(rename = "a")]
+    pub at: Timestamp,
+    /// What the verdict on the backup needs of it.
+    #[serde(rename = "k")]
+    pub kept: KeptPart,
 }
 
 /// What one run proved: the body of a record of proofs.
@@ -121,6 +139,12 @@ pub struct BackupProven {
 pub struct Proofs {
     /// Totals of the run.
     pub summary: ContentTotals,
+    /// Some ETag was the MD5 sum of its object.
+    #[serde(skip_serializing_if = "is_false")]
+    pub etags_are_sums: bool,
+    /// Some checksum of an upload in parts was right for parts of one size.
+    #[serde(skip_serializing_if = "is_false")]
+    pub parts_are_even: bool,
     /// Nothing older is needed beside the records of this run.
     pub complete: bool,
     /// Segments.
@@ -137,6 +161,9 @@ pub struct Ledger {
     segments: HashMap<(SegmentName, ObjectId), SegmentProof>,
     backups: HashMap<(String, ObjectId), BackupProven>,
     points: Vec<NamedPoint>,
+    /// See [`Proofs`].
+    pub(super) etags_are_sums: bool,
+    pub(super) parts_are_even: bool,
     /// Records since the last that holds everything.
     records: usize,
     /// Records that could not be read.
@@ -172,6 +199,8 @@ impl Ledger {
 
     /// Adds an older record: what newer ones say stays.
     pub fn add(&mut self, proofs: Proofs) {
+        self.etags_are_sums |= proofs.etags_are_sums;
+        self.parts_are_even |= proofs.parts_are_even;
         for segment in proofs.segments {
             self.segments.entry((segment.name.0, segment.id.0)).or_insert(segment);
         }
@@ -229,6 +258,8 @@ impl Ledger {
             }
             all = Proofs {
                 summary,
+                etags_are_sums: newest.etags_are_sums || self.etags_are_sums,
+                parts_are_even: newest.parts_are_even || self.parts_are_even,
                 complete: true,
                 segments: newest.segments.into_values().collect(),
                 backups: newest.backups.into_values().collect(),

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod backup;
+mod disprove;
 mod engine;
 mod judge;
 mod ledger;
@@ -15,6 +16,7 @@ mod object;
 mod parts;
 mod plan;
 mod pool;
+mod recall;
 mod request;
 mod versions;
 mod wal;
@@ -23,5 +25,6 @@ pub use engine::{Options, Verified, run};
 pub use ledger::{Ledger, Proofs};
 pub use moment::{Ended, find_transaction};
 pub use plan::{Estimate, Plan, Share};
+pub use recall::Recalled;
 pub use request::{BackupChoice, Request, WalChoice};
 pub use versions::{Chosen, look as look_at_versions};

@@ -1,5 +1,6 @@
 //! Base backups: parts are walked side by side, then put together with what the backup's own lists promise.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use futures::StreamExt;
 
 use super::backup::{ChainCheck, ChainSeen, Expectation, PartSeen, check_part, conclude};
 use super::judge::{Judge, Object, damage};
-use super::ledger::{BackupProven, IdText};
+use super::ledger::{BackupProven, IdText, PartProven};
 use super::object::{self, Seen};
 use super::plan::BackupItem;
 use super::pool::Decoders;
@@ -31,6 +32,20 @@ enum Walked {
     Dump(Result<Dump, DumpError>),
 }
 
+/// A part that an earlier run proved, which was interrupted before the backup was read whole.
+struct Kept {
+    seen: PartSeen,
+    bytes: u64,
+    proven: PartProven,
+}
+
+impl Kept {
+    fn of(part: &Part, known: &PartProven, expectation: &Expectation) -> Option<Self> {
+        let seen = known.kept.seen(&part.name, expectation)?;
+        Some(Kept { seen, bytes: part.object.size, proven: known.clone() })
+    }
+}
+
 /// What reading backups needs.
 pub(super) struct Backups<'a> {
     pub source: &'a Source,
@@ -50,23 +65,26 @@ impl Backups<'_> {
         let place = (backup.name.clone(), backup.storage);
         let parts_total = backup.parts.len() as u64;
         if !item.read {
-            let known = item.known.filter(|known| known.intact && !known.damaged)?;
-            let bytes = backup.parts.iter().map(|part| part.object.size).sum();
-            let proof = BackupProof {
-                parts: parts_total,
-                parts_total,
-                bytes,
-                oldest: Some(known.at),
-                intact: Some(known.at),
-                valid: Some(known.at).filter(|_| known.valid),
-            };
-            out.backups.insert(place, proof);
+            let proof = item.known?.proof(backup);
+            if proof.parts > 0 {
+                out.backups.insert(place, proof);
+            }
             return None;
         }
         let defects_before = out.backup_defects.len();
         let damages_before = out.damages.len() as u64 + out.damages_left_out;
         let expectation = Arc::new(self.expectation(backup, judge, out).await);
-        let (seen, mut proof) = self.parts(backup, &expectation, judge, out).await;
+        // What an interrupted run has read of it already.
+        let kept: Vec<Kept> =
+            item.parts(backup).filter_map(|(part, known)| Kept::of(part, known?, &expectation)).collect();
+        let (mut seen, mut proof, mut fresh) = self.parts(backup, &expectation, &kept, judge, out).await;
+        for kept in kept {
+            proof.parts += 1;
+            proof.bytes += kept.bytes;
+            proof.oldest = [proof.oldest, Some(kept.proven.at)].into_iter().flatten().min();
+            seen.push(kept.seen);
+            fresh.push(kept.proven);
+        }
         proof.parts_total = parts_total;
         let mut damaged = out.damages.len() as u64 + out.damages_left_out > damages_before;
         let whole = proof.parts == parts_total && !damaged;
@@ -80,7 +98,7 @@ impl Backups<'_> {
             let conclusion = conclude(backup, &expectation, &seen, chain.as_ref());
             let structural = |kind| matches!(kind, BackupDefectKind::TarDamaged | BackupDefectKind::FileMissing);
             let intact = whole && conclusion.complete && !conclusion.defects.iter().any(|d| structural(d.kind));
-            proof.intact = Some(self.ctx.as_of).filter(|_| intact);
+            proof.intact = proof.oldest.filter(|_| intact);
             proof.valid = proof.intact.filter(|_| !conclusion.is_damaged());
             damaged |= conclusion.is_damaged();
             // Where a part could not be read, what it should hold is not missing.
@@ -93,14 +111,18 @@ impl Backups<'_> {
             out.backup_defects.extend(conclusion.defects);
         }
         let (intact, valid) = (proof.intact.is_some(), proof.valid.is_some());
+        // The next run goes on with the rest.
+        let parts = if (seen.len() as u64) < parts_total { fresh } else { Vec::new() };
+        let proven_at = proof.intact.unwrap_or(self.ctx.as_of);
         out.backups.insert(place, proof);
-        (intact || damaged).then(|| BackupProven {
+        (intact || damaged || !parts.is_empty()).then(|| BackupProven {
             name: backup.name.clone(),
             id: IdText(item.id),
-            at: self.ctx.as_of,
+            at: proven_at,
             intact,
             valid,
             damaged,
+            parts,
         })
     }
 
@@ -137,11 +159,14 @@ impl Backups<'_> {
         &self,
         backup: &BaseBackup,
         expectation: &Arc<Expectation>,
+        kept: &[Kept],
         judge: &mut Judge,
         out: &mut ContentEvidence,
-    ) -> (Vec<PartSeen>, BackupProof) {
+    ) -> (Vec<PartSeen>, BackupProof, Vec<PartProven>) {
         let is_tar = self.archive.layout != LayoutKind::Files;
-        let reads = backup.parts.iter().map(|part| async move {
+        let known: HashSet<&str> = kept.iter().map(|kept| kept.proven.name.as_str()).collect();
+        let left = backup.parts.iter().filter(|part| !known.contains(part.name.as_str()));
+        let reads = left.map(|part| async move {
             if self.ctx.cancel.is_set() || self.stop.is_set() {
                 return (part, Err(Problem::Stopped));
             }
@@ -149,7 +174,7 @@ impl Backups<'_> {
         });
         let reads: Vec<_> = reads.collect();
         let mut reads = futures::stream::iter(reads).buffered(self.at_once.max(1));
-        let (mut walked, mut proof) = (Vec::new(), BackupProof::default());
+        let (mut walked, mut proof, mut fresh) = (Vec::new(), BackupProof::default(), Vec::new());
         while let Some((part, read)) = reads.next().await {
             let of = |kind, message: String| Damage {
                 backup: Some(backup.name.clone()),
@@ -184,11 +209,14 @@ impl Backups<'_> {
                 proof.parts += 1;
                 proof.bytes += part.object.size;
                 proof.oldest = Some(self.ctx.as_of);
+                let kept = content.as_ref().and_then(|seen: &PartSeen| seen.keep(expectation));
+                let name = part.name.clone();
+                fresh.extend(kept.map(|kept| PartProven { name, at: self.ctx.as_of, kept }));
             }
             broken.into_iter().for_each(|damage| out.damage(damage));
             walked.extend(content);
         }
-        (walked, proof)
+        (walked, proof, fresh)
     }
 
     async fn part(
@@ -198,7 +226,8 @@ impl Backups<'_> {
         is_tar: bool,
     ) -> Result<(Seen, Option<Walked>), Problem> {
         let place = self.decoders.place().await;
-        let stored = self.source.get_object(&part.object, &self.ctx.cancel).await?;
+        let object = &part.object;
+        let stored = self.source.get(object.storage, &object.key, self.source.whole(), &self.ctx.cancel).await?;
         let (source, name, codec) = (self.source.clone(), part.name.clone(), part.codec);
         let (progress, cancel) = (self.ctx.progress.clone(), self.ctx.cancel.clone());
         let done = self.decoders.run(place, move || {

@@ -1,11 +1,11 @@
 //! What a run reads: chosen by the request, less what is proven already, cut down to the sample.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::ledger::{BackupProven, Ledger, SegmentProof};
+use super::ledger::{BackupProven, Ledger, PartProven, SegmentProof};
 use super::request::{BackupChoice, Request, WalChoice};
 use crate::catalog::evidence::{ContentEvidence, UnreadReason};
-use crate::catalog::{Archive, BaseBackup, segment_key};
+use crate::catalog::{Archive, BaseBackup, Part, segment_key};
 use crate::model::{CodecKind, ObjectId, ObjectKey, SegmentName, SegmentNo, StorageClass, TimelineId, Timestamp};
 use crate::policy::{ByteSize, Sample};
 
@@ -110,7 +110,10 @@ impl Plan {
         for at in &chosen {
             let backup = &archive.backups[*at];
             let id = identity(backup);
-            let known = ledger.backup(&backup.name, id).cloned();
+            let mut known = ledger.backup(&backup.name, id).cloned();
+            if let Some(known) = &mut known {
+                known.parts.retain(|part| request.counts(part.at, as_of));
+            }
             let counts =
                 known.as_ref().is_some_and(|known| known.intact && !known.damaged && request.counts(known.at, as_of));
             let mut read = !counts;
@@ -279,12 +282,16 @@ impl Plan {
             }
         }
         for item in &self.backups {
-            let bytes = part_bytes(&archive.backups[item.at]);
-            scope += bytes;
+            let backup = &archive.backups[item.at];
+            scope += backup.parts.iter().map(|part| part.object.size).sum::<u64>();
             if item.read {
                 let known = item.known.as_ref();
                 let damaged = known.is_some_and(|known| known.damaged);
-                add(&mut units, Unit::Backup(item.at), bytes, known.map(|known| known.at), damaged);
+                let left = item.parts(backup).filter(|(_, known)| known.is_none());
+                let bytes = left.map(|(part, _)| part.object.size).sum();
+                // One that was never read whole was never proven.
+                let at = known.filter(|known| known.intact || known.damaged).map(|known| known.at);
+                add(&mut units, Unit::Backup(item.at), bytes, at, damaged);
             }
         }
         let name = |unit: &Unit| match unit {
@@ -363,9 +370,11 @@ impl Plan {
         }
         for item in &self.backups {
             let backup = &archive.backups[item.at];
-            for part in backup.parts.iter().filter(|_| item.read || item.known.is_some()) {
-                class(part.object.class, part.object.size, !item.read);
-                if item.read {
+            let intact = item.known.as_ref().is_some_and(|known| known.intact && !known.damaged);
+            for (part, known) in item.parts(backup).filter(|(_, known)| item.read || intact || known.is_some()) {
+                let read = item.read && known.is_none();
+                class(part.object.class, part.object.size, !read);
+                if read {
                     parts.objects += 1;
                     parts.bytes += part.object.size;
                 }
@@ -406,8 +415,16 @@ fn lists(archive: &Archive, backup: &BaseBackup) -> u64 {
     lists
 }
 
-fn part_bytes(backup: &BaseBackup) -> u64 {
-    backup.parts.iter().map(|part| part.object.size).sum()
+impl BackupItem {
+    /// The backup's parts, with what an interrupted run proved of them.
+    pub(super) fn parts<'a>(
+        &'a self,
+        backup: &'a BaseBackup,
+    ) -> impl Iterator<Item = (&'a Part, Option<&'a PartProven>)> {
+        let known = self.known.iter().flat_map(|known| &known.parts);
+        let known: HashMap<&str, &PartProven> = known.map(|part| (part.name.as_str(), part)).collect();
+        backup.parts.iter().map(move |part| (part, known.get(part.name.as_str()).copied()))
+    }
 }
 
 /// A number that depends on the seed and a name in no visible way.

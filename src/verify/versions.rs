@@ -324,7 +324,7 @@ async fn digest(
     version: &ObjectVersion,
     ctx: &RunContext,
 ) -> Result<Option<crate::wal::Digest>, String> {
-    let options = ReadOptions { version: version.row.version.as_deref().map(str::to_owned), range: None };
+    let options = ReadOptions { version: version.row.version.as_deref().map(str::to_owned), ..ReadOptions::default() };
     let stored = match source.get(item.storage, &item.key, options, &ctx.cancel).await {
         Ok(stored) => stored,
         Err(problem) => return Err(format!("a version could not be read: {problem}")),

@@ -53,6 +53,21 @@ impl DefectKind {
         matches!(self, DefectKind::TailNotZero)
     }
 
+    /// Whether it is about a page's header.
+    pub fn is_of_page(self) -> bool {
+        matches!(
+            self,
+            DefectKind::PageMagic
+                | DefectKind::PageAddress
+                | DefectKind::PageTimeline
+                | DefectKind::PageFlags
+                | DefectKind::PagePadding
+                | DefectKind::RemainingLength
+                | DefectKind::Overwrite
+                | DefectKind::BlockSize
+        )
+    }
+
     /// Whether the bytes are another's: another cluster or another segment size.
     pub fn is_foreign(self) -> bool {
         matches!(self, DefectKind::SystemId | DefectKind::SegmentSize)

@@ -37,6 +37,13 @@ pub enum StitchKind {
     SwitchSegment,
 }
 
+impl StitchKind {
+    /// Whether only what passes from the left segment to the right one meets it.
+    pub fn is_of_boundary(self) -> bool {
+        matches!(self, StitchKind::Continuation | StitchKind::RecordCrc | StitchKind::PrevLink | StitchKind::Overwrite)
+    }
+}
+
 /// One thing wrong between two segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StitchDefect {

@@ -29,6 +29,9 @@ pub struct SegmentSummary {
     pub times: SegmentTimes,
     /// What is wrong.
     pub defects: DefectList,
+    /// The first record since which nothing is wrong up to the end: recovery that begins there or behind does not meet
+    /// the defects before. `None` where something is wrong with the segment as a whole, its first page included.
+    pub sound_from: Option<Lsn>,
     /// One digest for each watched position inside this segment, ascending; fewer if the segment was short.
     pub prefixes: Vec<PrefixDigest>,
     /// Digest of all that recovery reads: up to the end of the switch record, else of all bytes. Present if asked for.

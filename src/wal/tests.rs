@@ -38,6 +38,23 @@ fn run(writer: &Writer, segments: &[(SegmentNo, Vec<u8>)]) -> (Vec<SegmentSummar
     (summaries, problems, joins)
 }
 
+/// Where records begin.
+#[derive(Default)]
+struct Starts(Vec<u64>);
+
+impl RecordSink for Starts {
+    fn record(&mut self, record: &Record<'_>) {
+        self.0.push(record.lsn.0);
+    }
+}
+
+fn starts(options: DecodeOptions, bytes: &[u8]) -> (SegmentSummary, Vec<u64>) {
+    let mut decoder = SegmentDecoder::with_sink(options, Starts::default());
+    decoder.push(bytes);
+    let (summary, starts) = decoder.finish();
+    (summary, starts.0)
+}
+
 fn kinds(summary: &SegmentSummary) -> Vec<DefectKind> {
     summary.defects.iter().map(|defect| defect.kind).collect()
 }
@@ -408,6 +425,18 @@ proptest! {
             damaged[which].1[at] ^= 1 << bit;
             let (_, problems, _) = run(&writer, &damaged);
             prop_assert!(!problems.is_empty(), "segment {} offset {} bit {}", which, at, bit);
+            // Where recovery may begin in spite of it: behind it, on a page that is whole, with all the records.
+            let (summary, mut seen) = starts(options(&writer, segments[which].0), &damaged[which].1);
+            if let Some(sound) = summary.sound_from.filter(|_| summary.is_damaged()) {
+                let (_, mut whole) = starts(options(&writer, segments[which].0), &segments[which].1);
+                let page_end = (at / writer.block + 1) * writer.block + segments[which].0.start(writer.size).0 as usize;
+                prop_assert!(sound.0 > position, "{} {} offset {} bit {}", sound, Lsn(position), at, bit);
+                prop_assert!(at % writer.block >= 24 || sound.0 >= page_end as u64, "{} offset {}", sound, at);
+                prop_assert!(at >= 40, "the first page's header is always read");
+                seen.retain(|start| *start >= sound.0);
+                whole.retain(|start| *start >= sound.0);
+                prop_assert_eq!(seen, whole);
+            }
         }
     }
 

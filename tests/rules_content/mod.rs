@@ -5,10 +5,12 @@ mod versions;
 use std::collections::BTreeMap;
 
 use walproof::audit::{self, ContentAsked, Options};
-use walproof::codec::checksum::{ChecksumKind, ChecksumReader};
+use walproof::codec::checksum::{ChecksumKind, Checksums};
 use walproof::model::{ObjectRow, SegmentNo, StorageClass};
-use walproof::report::data::{ArchiveReport, Rung};
-use walproof::run::RunContext;
+use walproof::report::data::{ArchiveReport, Restorable, Rung};
+use walproof::run::{Cancel, RunContext};
+use walproof::state::open_state;
+use walproof::store::{Address, Limits, StoreOptions};
 use walproof::verify::{BackupChoice, WalChoice};
 
 use crate::described::{Described, SIZE, codes, has, plain, record_at, tli};
@@ -121,6 +123,95 @@ async fn damage_of_each_kind_is_its_own_rule_and_ends_recovery() {
     }
 }
 
+/// Segment 5 with four records, at 40, 64, 88 and 112; the last is its switch.
+fn four_records(archive: &Described) -> Vec<u8> {
+    let mut bytes = whole(archive, 5);
+    let mut prev = record_at(4);
+    for (at, info) in [(40, 0x20), (64, 0x20), (88, 0x20), (112, 0x40)] {
+        let mut record = Vec::new();
+        record.extend(24u32.to_le_bytes());
+        record.extend(0u32.to_le_bytes());
+        record.extend(prev.to_le_bytes());
+        record.extend([info, 0, 0, 0]);
+        record.extend(crc32c::crc32c(&record).to_le_bytes());
+        bytes[at..at + 24].copy_from_slice(&record);
+        prev = SegmentNo(5).start(SIZE).0 + at as u64;
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn damage_before_a_backups_start_does_not_count_against_it() {
+    let start = SegmentNo(5).start(SIZE).0;
+    let system = Described::default().system;
+    // Where the damage lies, where the backup starts, and whether it can still be restored.
+    let cases: [(&str, usize, u64, bool); 6] = [
+        ("nothing", usize::MAX, 88, true),
+        ("a record before", 60, 88, true),
+        ("the record before, which ends there", 84, 88, true),
+        ("its own first record", 108, 88, false),
+        ("a record behind", 130, 88, false),
+        ("the segment's first header, which is always read", 8, 88, false),
+    ];
+    for (what, at, offset, usable) in cases {
+        let mut archive = archive();
+        let mut body = four_records(&archive);
+        let prev = start + 112;
+        archive.put(&key(1, 6), pack(&plain(6, 1, system, 0, prev)));
+        if let Some(byte) = body.get_mut(at) {
+            *byte ^= 1;
+        }
+        archive.put(&key(1, 5), pack(&body));
+        let name = archive.backup_with(1, 5, &|sentinel| {
+            sentinel["LSN"] = (start + offset).into();
+            sentinel["FinishLSN"] = (start + 120).into();
+        });
+        let report = verify(&archive).await;
+        let backup = report.backups.iter().find(|backup| backup.name == name).unwrap();
+        assert_eq!(backup.restorable == Restorable::Yes, usable, "{what}: {:?}", backup.reasons);
+        assert_eq!(about(&report, 5).is_empty(), at == usize::MAX, "{what}: {:?}", report.findings);
+        // The older backup has to pass the damage.
+        let older = &report.backups[0];
+        let expected = if at == usize::MAX { record_at(9) + 24 } else { record_at(4) + 24 };
+        assert_eq!(older.recovery[0].to_lsn.0, expected, "{what}");
+        if at != usize::MAX && usable {
+            assert_eq!(backup.recovery[0].to_lsn.0, record_at(9) + 24, "{what}");
+            let finding = report.findings.iter().find(|finding| finding.code == "INT003").unwrap();
+            assert_eq!(finding.facts["backups_affected"], serde_json::json!([older.name]), "{what}");
+        }
+    }
+    // Damage to the object as such counts, wherever its bytes lie.
+    let mut archive = archive();
+    let body = pack(&four_records(&archive));
+    archive.put(&key(1, 6), pack(&plain(6, 1, system, 0, start + 112)));
+    archive.put(&key(1, 5), body[..body.len() - 5].to_vec());
+    let name = archive.backup_with(1, 5, &|sentinel| sentinel["LSN"] = (start + 88).into());
+    let report = verify(&archive).await;
+    let backup = report.backups.iter().find(|backup| backup.name == name).unwrap();
+    assert_eq!(backup.restorable, Restorable::No);
+}
+
+#[tokio::test]
+async fn damage_at_the_boundary_does_not_count_against_a_backup_behind_it() {
+    let start = SegmentNo(5).start(SIZE).0;
+    for (offset, usable) in [(40, false), (64, true)] {
+        let mut archive = archive();
+        let mut body = four_records(&archive);
+        // It names another record than the last of segment 4; its own CRC is right.
+        body[48..56].copy_from_slice(&(record_at(4) - 8).to_le_bytes());
+        let crc = crc32c::crc32c(&body[40..60]).to_le_bytes();
+        body[60..64].copy_from_slice(&crc);
+        archive.put(&key(1, 5), pack(&body));
+        let next = plain(6, 1, archive.system, 0, start + 112);
+        archive.put(&key(1, 6), pack(&next));
+        let name = archive.backup_with(1, 5, &|sentinel| sentinel["LSN"] = (start + offset).into());
+        let report = verify(&archive).await;
+        assert_eq!(about(&report, 5), ["INT005"], "{offset}");
+        let backup = report.backups.iter().find(|backup| backup.name == name).unwrap();
+        assert_eq!(backup.restorable == Restorable::Yes, usable, "{offset}: {:?}", backup.reasons);
+    }
+}
+
 #[tokio::test]
 async fn neighbours_that_were_not_read_are_not_a_broken_chain() {
     let mut archive = archive();
@@ -178,34 +269,94 @@ async fn int001_noise_among_what_needs_no_key_is_damage() {
     assert!(report.recovery_window.unwrap().to_lsn.0 < record_at(5), "nothing behind it can be recovered");
 }
 
+/// The checksum of bytes as S3 writes it: of the whole, or of parts of a size.
+fn md5(bytes: &[u8], part_bytes: Option<u64>) -> String {
+    let mut sums = match part_bytes {
+        Some(part_bytes) => Checksums::of_parts(ChecksumKind::Md5, part_bytes),
+        None => Checksums::new(&[ChecksumKind::Md5]),
+    };
+    sums.update(bytes);
+    let count = part_bytes.map(|part_bytes| format!("-{}", (bytes.len() as u64).div_ceil(part_bytes)));
+    sums.finish()[0].hex() + &count.unwrap_or_default()
+}
+
+/// Stores a segment with an ETag.
+fn put_tagged(archive: &mut Described, number: u64, tag: impl Fn(&[u8]) -> String) {
+    let body = pack(&whole(archive, number));
+    let modified = archive.tick();
+    let row = ObjectRow {
+        key: key(1, number).into(),
+        size: body.len() as u64,
+        modified,
+        etag: Some(tag(&body).into()),
+        version: None,
+        class: StorageClass::Standard,
+        checksum: None,
+    };
+    archive.store.put_row(row, body);
+}
+
+/// What is promised while nothing is wrong with segment 5, or where it is.
+fn assert_window(report: &ArchiveReport, damaged: bool) {
+    let expected = if damaged { record_at(4) + 24 } else { record_at(9) + 24 };
+    assert_eq!(report.recovery_window.as_ref().unwrap().to_lsn.0, expected);
+    let run = &report.timelines[0].runs[0];
+    assert_eq!((run.segments, run.proven_fraction), (if damaged { 3 } else { 8 }, 1.0));
+    assert_eq!(report.timelines[0].gaps.len(), usize::from(damaged));
+}
+
 #[tokio::test]
 async fn int010_an_etag_counts_only_where_etags_are_md5() {
-    let md5 = |bytes: &[u8]| {
-        let (mut reader, handle) = ChecksumReader::new(bytes, &[ChecksumKind::Md5]);
-        std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
-        handle.finish().checksums[0].hex()
-    };
-    let put = |archive: &mut Described, number: u64, etag: String| {
-        let body = pack(&whole(archive, number));
-        let modified = archive.tick();
-        let row = ObjectRow {
-            key: key(1, number).into(),
-            size: body.len() as u64,
-            modified,
-            etag: Some(etag.into()),
-            version: None,
-            class: StorageClass::Standard,
-            checksum: None,
-        };
-        archive.store.put_row(row, body);
-    };
     let mut archive = archive();
-    put(&mut archive, 5, "0".repeat(32));
+    put_tagged(&mut archive, 5, |_| "0".repeat(32));
     let report = verify(&archive).await;
     assert!(!has(&report, "INT010", "critical"), "no ETag here is an MD5: {:?}", codes(&report));
-    let right = md5(&pack(&whole(&archive, 6)));
-    put(&mut archive, 6, right);
+    assert_window(&report, false);
+    put_tagged(&mut archive, 6, |body| md5(body, None));
     let report = verify(&archive).await;
-    assert!(report.findings.iter().any(|f| f.code == "INT010" && f.subject == key(1, 5)), "{:?}", codes(&report));
-    assert!(!report.findings.iter().any(|f| f.code == "INT010" && f.subject == key(1, 6)));
+    let of_store = |report: &ArchiveReport| -> Vec<String> {
+        report.findings.iter().filter(|f| f.code == "INT010").map(|f| f.subject.clone()).collect()
+    };
+    assert!(of_store(&report).contains(&key(1, 5)) && !of_store(&report).contains(&key(1, 6)), "{:?}", codes(&report));
+}
+
+#[tokio::test]
+async fn int010_what_differs_from_the_stores_checksum_is_neither_promised_nor_proven() {
+    let part_bytes = 100;
+    for parts in [None, Some(part_bytes)] {
+        let mut archive = archive();
+        for number in 2..=9 {
+            put_tagged(&mut archive, number, |body| md5(body, parts));
+            if parts.is_some() {
+                archive.store.in_parts(key(1, number).as_str(), part_bytes);
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::Directory(dir.path().join("state"));
+        let state = open_state(&address, &StoreOptions::default(), Limits::new(4), Cancel::default()).await.unwrap();
+        let remembering = ContentAsked { state: Some(state), ..asked() };
+        let report = verify_as(&archive, &ContentAsked { reverify: true, ..remembering.clone() }).await;
+        assert_eq!(codes(&report), Vec::<String>::new(), "{parts:?}");
+        assert_eq!(report.verify.as_ref().unwrap()["store_checksums"], 8, "{parts:?}");
+        assert_window(&report, false);
+        // It decodes to whole WAL, but is not what the store took.
+        put_tagged(&mut archive, 5, |body| md5(&[body, &[1]].concat()[1..], parts));
+        for _ in 0..2 {
+            // That ETags are MD5 sums here is remembered; damaged objects are read again in every run.
+            let report = verify_as(&archive, &remembering).await;
+            assert_eq!(about(&report, 5), ["INT010"], "{parts:?}: {:?}", report.findings);
+            assert_window(&report, true);
+            let verify = report.verify.as_ref().unwrap();
+            assert_eq!((&verify["wal_segments"], &verify["known"]), (&1.into(), &7.into()), "{parts:?}");
+            let finding = report.findings.iter().find(|finding| finding.code == "INT010").unwrap();
+            assert_eq!(finding.message.contains("of its parts"), parts.is_some(), "{}", finding.message);
+        }
+        // One part size more or less and nothing can be compared.
+        if parts.is_some() {
+            archive.store.in_parts(key(1, 5).as_str(), 7);
+            let report = verify_as(&archive, &ContentAsked { reverify: true, ..remembering }).await;
+            assert_eq!(codes(&report), Vec::<String>::new());
+            assert_eq!(report.verify.as_ref().unwrap()["store_checksums"], 7);
+        }
+    }
 }

@@ -98,7 +98,7 @@ pub async fn read(
     range: Option<std::ops::Range<u64>>,
 ) -> Result<Vec<u8>, StoreErrorKind> {
     let key = ObjectKey::new(key);
-    let read = store.read(&key, ReadOptions { range, version: None }).await.map_err(|error| error.kind)?;
+    let read = store.read(&key, ReadOptions { range, ..ReadOptions::default() }).await.map_err(|error| error.kind)?;
     let chunks: Vec<_> = read.stream.try_collect().await.map_err(|error| error.kind)?;
     Ok(chunks.concat())
 }

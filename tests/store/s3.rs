@@ -44,6 +44,27 @@ async fn the_region_is_found_or_a_wrong_one_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_size_of_parts_is_asked_for_only_where_it_is_wanted() {
+    let server = FakeS3::start("eu-central-1", true).await;
+    server.put(b"tar", vec![7; 2500]);
+    let store = open_at("s3://archive", &options(&server.url)).await;
+    let key = ObjectKey::new(&b"tar"[..]);
+    let ask = async |parts: bool, range: Option<std::ops::Range<u64>>| {
+        let before = server.requests();
+        let read = store.read(&key, ReadOptions { parts, range, ..ReadOptions::default() }).await.unwrap();
+        let named = |name: &str| read.checksums.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        (named("part-bytes"), named("crc32c-composite"), server.requests() - before)
+    };
+    ask(true, None).await;
+    assert_eq!(ask(true, None).await, (None, None, 1), "uploaded in one piece");
+    server.set(Faults { part_bytes: 1000, ..Faults::default() });
+    let sum = || Some("AAAAAA==-3".to_owned());
+    assert_eq!(ask(true, None).await, (Some("1000".to_owned()), sum(), 2));
+    assert_eq!(ask(false, None).await, (None, sum(), 1));
+    assert_eq!(ask(true, Some(0..10)).await, (None, sum(), 1), "a range has no checksum");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_told_apart() {
     let server = server("us-east-1").await;
     let good = options(&server.url);

@@ -43,6 +43,8 @@ pub struct Faults {
     pub flicker: Vec<Vec<u8>>,
     /// The object changes whenever it is read.
     pub change_on_read: bool,
+    /// Objects were uploaded in parts of so many bytes; 0 for in one piece.
+    pub part_bytes: usize,
     /// No checksums are sent along.
     pub no_sums: bool,
     /// An answer to GET takes so long.
@@ -77,6 +79,7 @@ impl Default for Faults {
             class: "STANDARD",
             flicker: Vec::new(),
             change_on_read: false,
+            part_bytes: 0,
             no_sums: false,
             slow: Duration::ZERO,
         }
@@ -310,7 +313,7 @@ fn get(state: &State, request: &Request, key: &[u8], faults: &Faults, number: u6
     };
     let extra = state.extras.lock().unwrap().get(key).cloned();
     let class = extra.as_ref().and_then(|extra| extra.class).unwrap_or(faults.class);
-    if header("range").is_none() {
+    if header("range").is_none() && request.method() == "GET" {
         state.gets.lock().unwrap().push(String::from_utf8_lossy(key).into_owned());
     }
     if let Some((status, code, message)) = extra.as_ref().and_then(|extra| extra.refuse) {
@@ -319,7 +322,17 @@ fn get(state: &State, request: &Request, key: &[u8], faults: &Faults, number: u6
     if class == "GLACIER" || class == "DEEP_ARCHIVE" {
         return error(state, 403, "InvalidObjectState", "The operation is not valid for the object's storage class");
     }
-    let tag = extra.as_ref().and_then(|extra| extra.etag.clone()).unwrap_or_else(|| etag(&content));
+    let in_parts = faults.part_bytes > 0;
+    let parts: Vec<&[u8]> = if in_parts { content.chunks(faults.part_bytes).collect() } else { Vec::new() };
+    let made_up = if in_parts { format!("{}-{}", etag(&content), parts.len()) } else { etag(&content) };
+    let tag = extra.as_ref().and_then(|extra| extra.etag.clone()).unwrap_or(made_up);
+    if in_parts
+        && request.method() == "HEAD"
+        && request.uri().query().is_some_and(|query| query.contains("partNumber=1"))
+    {
+        let headers = [("etag", format!("\"{tag}\"")), ("x-amz-mp-parts-count", parts.len().to_string())];
+        return response(206, &headers, parts[0].to_vec(), None);
+    }
     if header("if-match").is_some_and(|wanted| wanted.trim_matches('"') != tag) {
         return error(
             state,
@@ -340,6 +353,10 @@ fn get(state: &State, request: &Request, key: &[u8], faults: &Faults, number: u6
         match &extra {
             Some(extra) => more.extend(extra.headers.iter().cloned()),
             None if faults.no_sums => {}
+            None if in_parts => {
+                more.push(("x-amz-checksum-crc32c", format!("AAAAAA==-{}", parts.len())));
+                more.push(("x-amz-checksum-type", "COMPOSITE".to_owned()));
+            }
             None => more.push(("x-amz-checksum-crc32c", "AAAAAA==".to_owned())),
         }
         more

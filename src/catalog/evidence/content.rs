@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::BackupDefect;
-use crate::catalog::FilePiece;
+use crate::catalog::{FilePiece, IntervalSet};
 use crate::model::{Lsn, ObjectKey, SegmentName, SegmentNo, StorageClass, TimelineId, Timestamp};
 
 /// What is wrong with an object's bytes, or with a segment between its neighbours.
@@ -151,6 +151,8 @@ pub struct WalProof {
     pub facts: Vec<SegmentFact>,
     /// Segments that recovery cannot read, by what was seen, ascending.
     pub damaged: Vec<SegmentNo>,
+    /// Of these, the ones that recovery can read if it begins at this position or behind.
+    pub sound_from: BTreeMap<SegmentNo, Lsn>,
 }
 
 impl WalProof {
@@ -174,6 +176,41 @@ impl WalProof {
             }
         }
         (count, oldest)
+    }
+
+    /// Takes a segment back: it cannot be counted on after all.
+    pub fn disprove(&mut self, number: SegmentNo) {
+        let runs = std::mem::take(&mut self.runs);
+        for run in runs {
+            if run.first <= number && number < run.end {
+                let parts = [(run.first, number), (number.next(), run.end)];
+                let parts = parts.into_iter().filter(|(first, end)| first < end);
+                self.runs.extend(parts.map(|(first, end)| ProvenRun { first, end, ..run }));
+            } else {
+                self.runs.push(run);
+            }
+        }
+        self.facts.retain(|fact| fact.number != number);
+        self.sound_from.remove(&number);
+        if let Err(at) = self.damaged.binary_search(&number) {
+            self.damaged.insert(at, number);
+        }
+    }
+
+    /// Adds older proofs of segments of which this says nothing.
+    fn add_older(&mut self, older: &WalProof) {
+        let mut told = IntervalSet::default();
+        self.runs.iter().for_each(|run| told.insert(run.first.0, run.end.0));
+        self.damaged.iter().for_each(|number| told.insert(number.0, number.0 + 1));
+        for run in &older.runs {
+            let rest = told.missing_in(run.first.0, run.end.0);
+            self.runs.extend(rest.into_iter().map(|(first, end)| ProvenRun {
+                first: SegmentNo(first),
+                end: SegmentNo(end),
+                ..*run
+            }));
+        }
+        self.runs.sort_unstable_by_key(|run| run.first);
     }
 
     fn fact(&self, number: SegmentNo) -> Option<&SegmentFact> {
@@ -302,6 +339,26 @@ impl ContentEvidence {
         }
     }
 
+    /// The proofs of this run, and where it did not look those of earlier ones.
+    pub fn proofs_over(&self, older: &ContentEvidence) -> ContentEvidence {
+        let (wal, backups) = (self.wal.clone(), self.backups.clone());
+        let mut out = ContentEvidence { wal, backups, ..ContentEvidence::default() };
+        for (timeline, proof) in &older.wal {
+            out.wal.entry(*timeline).or_default().add_older(proof);
+        }
+        let damaged = |name: &str| {
+            self.damages.iter().any(|damage| damage.backup.as_deref() == Some(name))
+                || self.backup_defects.iter().any(|defect| defect.backup == name)
+        };
+        for (place, proof) in older.backups.iter().filter(|((name, _), _)| !damaged(name)) {
+            let own = out.backups.entry(place.clone()).or_default();
+            if own.parts < proof.parts {
+                own.clone_from(proof);
+            }
+        }
+        out
+    }
+
     /// Notes an object that was not read.
     pub fn not_read(&mut self, reason: UnreadReason, why: &str, key: &ObjectKey, bytes: u64) {
         let at = self.unread.iter().position(|unread| unread.reason == reason && unread.why == why);
@@ -372,6 +429,43 @@ mod tests {
         assert_eq!(proof.within(0, 100, true), (3, Some(b)));
         assert_eq!(proof.within(4, 6, true), (1, Some(b)));
         assert_eq!(proof.within(6, 8, false), (0, None));
+        proof.disprove(SegmentNo(4));
+        proof.disprove(SegmentNo(4));
+        assert_eq!((proof.within(3, 6, false), proof.damaged.as_slice()), ((2, Some(a)), &[SegmentNo(4)][..]));
+    }
+
+    #[test]
+    fn older_proofs_count_where_nothing_newer_is_known() {
+        let tli = TimelineId::new(1).unwrap();
+        let (old, new) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(5));
+        let (mut older, mut newer) = (ContentEvidence::default(), ContentEvidence::default());
+        (2..10).for_each(|number| older.wal.entry(tli).or_default().add(SegmentNo(number), old, true));
+        newer.wal.entry(tli).or_default().add(SegmentNo(4), new, true);
+        newer.wal.entry(tli).or_default().damaged.push(SegmentNo(6));
+        let place = ("base".to_owned(), 0);
+        older.backups.insert(place.clone(), BackupProof { parts: 3, intact: Some(old), ..Default::default() });
+        newer.backups.insert(place.clone(), BackupProof { parts: 1, ..Default::default() });
+        let proofs = newer.proofs_over(&older);
+        assert_eq!(proofs.wal[&tli].within(0, 100, true), (7, Some(old)), "all but the damaged one");
+        assert_eq!(proofs.wal[&tli].within(4, 5, true), (1, Some(new)));
+        assert_eq!(proofs.backups[&place].intact, Some(old));
+        let damage = Damage {
+            kind: DamageKind::Codec,
+            key: "k".into(),
+            storage: 0,
+            segment: None,
+            backup: Some("base".to_owned()),
+            message: String::new(),
+            lsn: None,
+            offset: None,
+            count: 1,
+            expected: None,
+            found: None,
+            other: None,
+            harmless: false,
+        };
+        newer.damage(damage);
+        assert_eq!(newer.proofs_over(&older).backups[&place].intact, None);
     }
 
     #[test]

@@ -21,8 +21,17 @@ pub use versions::{Overwritten, VersionEvidence, VersionVerdict};
 pub struct Evidence<'a> {
     /// From reading content (`verify`).
     pub content: Option<&'a ContentEvidence>,
+    /// What this run or an earlier one proved of objects that have not changed: for reports, not for rules.
+    pub proven: Option<&'a ContentEvidence>,
     /// From test restores of this run and of earlier ones.
     pub restore: Option<&'a RestoreEvidence>,
     /// From listing older versions of WAL, and from comparing them.
     pub versions: Option<&'a VersionEvidence>,
+}
+
+impl<'a> Evidence<'a> {
+    /// All that is proven of content.
+    pub fn proofs(&self) -> Option<&'a ContentEvidence> {
+        self.proven.or(self.content)
+    }
 }

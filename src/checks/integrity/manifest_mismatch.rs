@@ -1,7 +1,8 @@
 //! A file's size or checksum differs from the backup manifest.
 //!
 //! **Fires** when a backup holds the `backup_manifest` that was written for it, and a file is missing, has another size or
-//! another CRC-32C, or the manifest is not what was written. SHA-2 checksums are not compared, sizes are.
+//! another checksum (CRC-32C, SHA-224, SHA-256, SHA-384 or SHA-512, whichever the manifest has), or the manifest is not
+//! what was written.
 //!
 //! **Near misses.** A manifest of another backup: a data directory that was itself restored keeps the one it came with.
 //! It belongs to a backup only if its WAL begins where the backup begins.

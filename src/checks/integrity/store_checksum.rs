@@ -1,10 +1,12 @@
 //! The bytes read differ from the checksum that the store holds.
 //!
 //! **Fires** when a store names a checksum of the whole object (CRC-32C, CRC-64/NVME, SHA-1, SHA-256, or an MD5 that is one)
-//! and the bytes that came have another one. Nothing is read twice for it.
+//! and the bytes that came have another one. Nothing is read twice for it. The same for checksums made of those of the
+//! parts that an object was uploaded in (S3, ETags included): the size of the first part is asked for, and the others are
+//! taken to have the same.
 //!
-//! **Near miss.** ETags of uploads in parts and of objects encrypted with a key service are no MD5, and checksums of parts
-//! say nothing on the whole: these are not compared.
+//! **Near miss.** ETags of objects encrypted with a key service are no MD5. ETags, and checksums of parts, count only in
+//! an archive in which some of them are right: elsewhere they are something else.
 //!
 //! **Why it matters.** The object was damaged in the store or on the way. What it decodes to cannot be trusted even where
 //! its own format noticed nothing.

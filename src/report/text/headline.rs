@@ -124,12 +124,15 @@ fn rungs(archive: &ArchiveReport) -> String {
 /// The proven share of the bytes; never rounded up to all of them.
 fn content(archive: &ArchiveReport) -> String {
     let number = |name: &str| archive.verify.as_ref()?.get(name)?.as_f64();
-    let Some(fraction) = number("proven_fraction").filter(|fraction| *fraction > 0.0) else {
+    let remembered = archive.proven.as_ref();
+    let fraction = number("proven_fraction").or_else(|| remembered.map(|proven| proven.proven_fraction));
+    let Some(fraction) = fraction.filter(|fraction| *fraction > 0.0) else {
         return "content not proven".to_owned();
     };
     let percent = 100.0 * fraction;
     let percent = if percent < 1.0 { "less than 1 %".to_owned() } else { format!("{:.0} %", percent.floor()) };
-    match number("oldest_proof_age_s") {
+    let age = remembered.and_then(|proven| proven.oldest_proof_age_s).map(|age| age as f64);
+    match number("oldest_proof_age_s").or(age) {
         Some(age) if age >= 3600.0 => format!("content proven {percent} (oldest proof {})", span(age as i64)),
         _ => format!("content proven {percent}"),
     }

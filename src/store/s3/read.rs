@@ -47,7 +47,12 @@ pub(super) async fn open(bucket: Arc<Bucket>, key: ObjectKey, options: ReadOptio
     };
     let start = options.range.as_ref().map_or(0, |range| range.start);
     let wanted = options.range.as_ref().map(|range| range.end - range.start);
-    let (size, checksums) = (opened.size, opened.checksums.clone());
+    let (size, mut checksums) = (opened.size, opened.checksums.clone());
+    if options.parts && options.range.is_none() && checksums.iter().any(|(name, value)| is_of_parts(name, value)) {
+        let version = opened.version.as_deref().or(options.version.as_deref());
+        checksums
+            .extend(bucket.part_bytes(&key, version).await.map(|bytes| ("part-bytes".to_owned(), bytes.to_string())));
+    }
     let length = opened.length.map(|length| length.saturating_sub(opened.skip));
     let end = match (length, wanted) {
         (Some(length), wanted) => Some(start.saturating_add(length.min(wanted.unwrap_or(u64::MAX)))),
@@ -146,7 +151,37 @@ impl Reading {
     }
 }
 
+/// Whether a checksum, or an ETag, is made of those of parts.
+fn is_of_parts(name: &str, value: &str) -> bool {
+    name.ends_with("-composite") || (name == "etag" && value.contains('-'))
+}
+
 impl Bucket {
+    /// Bytes of the first of the parts that an object was uploaded in. `None` where the server does not say: then its
+    /// checksum cannot be compared, and nothing else depends on it.
+    async fn part_bytes(&self, key: &ObjectKey, version: Option<&str>) -> Option<u64> {
+        let asked = with_retries(&self.retry, &self.gate, &self.cancel, &self.requests, || async move {
+            let head = self.door().sdk.head_object().bucket(&self.name).key(text(key.as_bytes(), "key")?);
+            let head = head
+                .part_number(1)
+                .set_version_id(version.map(str::to_owned))
+                .set_request_payer(self.requester_pays.then_some(RequestPayer::Requester));
+            match head.send().await {
+                // A server that does not know parts answers for the whole.
+                Ok(output) => Ok(output.parts_count().and(output.content_length())),
+                Err(SdkError::ServiceError(_) | SdkError::ResponseError(_)) => Ok(None),
+                Err(error) => Err(Fault {
+                    error: StoreError::new(
+                        StoreErrorKind::Network,
+                        format!("s3://{}/: {}", self.name, innermost(&error)),
+                    ),
+                    again: Again::Passing(None),
+                }),
+            }
+        });
+        asked.await.ok().flatten().and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0)
+    }
+
     /// Sends GET and waits for the head of the answer. `None`: the range begins behind the end.
     async fn get(
         &self,
@@ -280,7 +315,7 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
 }
 
 fn checksums(output: &GetObjectOutput, etag: &Option<String>, version: &Option<String>) -> Vec<(String, String)> {
-    // A checksum of the parts' checksums says nothing on the bytes without knowing the parts.
+    // A checksum of the parts' checksums says nothing on the bytes without knowing the parts' size.
     let composite = |value: &str| output.checksum_type() == Some(&ChecksumType::Composite) || value.contains('-');
     let sums = [
         ("crc32", output.checksum_crc32()),

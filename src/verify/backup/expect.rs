@@ -1,7 +1,7 @@
 use std::io::Read;
 
 use super::files::{FileList, Listed};
-use crate::catalog::BaseBackup;
+use crate::catalog::{BaseBackup, Producer};
 use crate::layout::ReadProblem;
 use crate::page::PageContext;
 use crate::wal::ControlFile;
@@ -18,6 +18,8 @@ pub struct Expectation {
     pub is_delta: bool,
     /// Start and end of the backup, by which pages that changed meanwhile are told.
     pub pages: PageContext,
+    /// A server that streams a backup may write a manifest with it; a tool that walks a data directory does not.
+    pub(super) may_have_manifest: bool,
     /// From its control file, if that was read before the parts.
     pub(super) blocks_per_file: Option<u32>,
 }
@@ -30,6 +32,7 @@ impl Expectation {
             is_delta: backup.kind.is_delta(),
             // Whether there are checksums is known at the end; what counts without them is kept, too.
             pages: PageContext { start: backup.start_lsn.copied(), end: backup.finish_lsn.copied(), checksums: true },
+            may_have_manifest: backup.producer != Producer::WalE,
             blocks_per_file: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::hash::Hasher;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use crate::catalog::evidence::{BackupDefect, MemberDefect};
 use crate::model::{Lsn, ObjectKey};
@@ -20,30 +20,93 @@ pub(super) struct Fingerprint {
     path: u64,
     size: u64,
     crc: u32,
+    /// Place among the SHA-2 sums, or [`NO_SHA`].
+    sha: u32,
+}
+
+const NO_SHA: u32 = u32::MAX;
+
+/// The beginnings of a member's SHA-224, -256, -384 and -512.
+type ShaSums = [u64; 4];
+
+/// The checksums of a member as it streams by. Which kind the manifest has shows only when the manifest comes, behind
+/// everything else.
+pub(super) struct Sums {
+    crc: u32,
+    sha: Option<Box<(Sha224, Sha256, Sha384, Sha512)>>,
+}
+
+impl Sums {
+    /// Begins; SHA-2 costs several times what everything else does, so only where a manifest may be the backup's own.
+    pub fn new(sha: bool) -> Self {
+        Sums { crc: 0, sha: sha.then(Default::default) }
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        if let Some(sha) = &mut self.sha {
+            sha.0.update(bytes);
+            sha.1.update(bytes);
+            sha.2.update(bytes);
+            sha.3.update(bytes);
+        }
+    }
+
+    fn finish(self) -> (u32, Option<ShaSums>) {
+        let sums = self.sha.map(|sha| {
+            let sha = *sha;
+            [
+                beginning(&sha.0.finalize()),
+                beginning(&sha.1.finalize()),
+                beginning(&sha.2.finalize()),
+                beginning(&sha.3.finalize()),
+            ]
+        });
+        (self.crc, sums)
+    }
+}
+
+/// The first eight bytes of a checksum: damage does not find a second content for them.
+fn beginning(sum: &[u8]) -> u64 {
+    sum.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// The members of a part, for a manifest that may be in another.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fingerprints {
     rows: Vec<Fingerprint>,
+    shas: Vec<ShaSums>,
     /// Some members are not among them.
     pub overflow: bool,
 }
 
 impl Fingerprints {
-    pub fn add(&mut self, path: &[u8], size: u64, crc: u32) {
-        if self.rows.len() < FILES_MAX {
-            self.rows.push(Fingerprint { path: path_hash(path), size, crc });
-        } else {
+    pub fn add(&mut self, path: &[u8], size: u64, sums: Sums) {
+        if self.rows.len() >= FILES_MAX {
             self.overflow = true;
+            return;
         }
+        let (crc, shas) = sums.finish();
+        let mut sha = NO_SHA;
+        if let Some(shas) = shas {
+            sha = u32::try_from(self.shas.len()).unwrap_or(NO_SHA);
+            self.shas.push(shas);
+        }
+        self.rows.push(Fingerprint { path: path_hash(path), size, crc, sha });
+    }
+
+    /// Of a part whose members are not known any more.
+    pub fn left_out() -> Self {
+        Fingerprints { overflow: true, ..Fingerprints::default() }
     }
 
     /// Those of several parts, ready to be looked up.
     pub fn joined<'a>(parts: impl Iterator<Item = &'a Fingerprints>) -> Fingerprints {
         let mut all = Fingerprints::default();
         for part in parts {
-            all.rows.extend_from_slice(&part.rows);
+            let before = u32::try_from(all.shas.len()).unwrap_or(NO_SHA);
+            all.shas.extend_from_slice(&part.shas);
+            all.rows.extend(part.rows.iter().map(|row| Fingerprint { sha: row.sha.saturating_add(before), ..*row }));
             all.overflow |= part.overflow;
         }
         all.rows.sort_unstable();
@@ -56,6 +119,32 @@ impl Fingerprints {
         let from = self.rows.partition_point(|row| row.path < hash);
         let until = self.rows.partition_point(|row| row.path <= hash);
         &self.rows[from..until]
+    }
+
+    /// Whether a member has the checksum that a manifest names; `None` where it was not summed up in this way.
+    fn agrees(&self, member: &Fingerprint, sum: Expected) -> Option<bool> {
+        match sum {
+            Expected::Nothing => Some(true),
+            Expected::Crc(crc) => Some(member.crc == crc),
+            Expected::Sha(kind, expected) => {
+                let sums = self.shas.get(member.sha as usize)?;
+                Some(*sums.get(usize::from(kind))? == expected)
+            }
+        }
+    }
+
+    /// What a member has instead, with the same checksum's name.
+    fn instead(&self, member: &Fingerprint, sum: Expected) -> String {
+        match sum {
+            Expected::Nothing => String::new(),
+            Expected::Crc(crc) => format!("has CRC {:08X}, the manifest says {crc:08X}", member.crc),
+            Expected::Sha(kind, expected) => {
+                let found = self.shas.get(member.sha as usize).and_then(|sums| sums.get(usize::from(kind)));
+                let bits = [224, 256, 384, 512].get(usize::from(kind)).copied().unwrap_or(0);
+                let found = found.copied().unwrap_or_default();
+                format!("has SHA-{bits} {found:016x}..., the manifest says {expected:016x}...")
+            }
+        }
     }
 }
 
@@ -82,8 +171,6 @@ struct ManifestFiles {
     paths: Vec<u8>,
     rows: Vec<Row>,
     left_out: u64,
-    /// Files whose checksum is of a kind that members are not fingerprinted with.
-    other_checksums: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +178,16 @@ struct Row {
     at: u32,
     length: u16,
     size: u64,
-    crc: Option<u32>,
+    sum: Expected,
+}
+
+/// The checksum that a manifest names for a file.
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    Nothing,
+    Crc(u32),
+    /// Which of [`ShaSums`], and its beginning.
+    Sha(u8, u64),
 }
 
 impl ManifestSink for Sink {
@@ -105,16 +201,21 @@ impl ManifestSink for Sink {
             files.left_out += 1;
             return;
         }
-        let crc = match file.checksum {
-            ManifestChecksum::Crc32c(crc) => Some(crc),
-            ManifestChecksum::Sha2(..) => {
-                files.other_checksums += 1;
-                None
+        let sum = match file.checksum {
+            ManifestChecksum::None => Expected::Nothing,
+            ManifestChecksum::Crc32c(crc) => Expected::Crc(crc),
+            ManifestChecksum::Sha2(bits, sum) => {
+                let kind = match bits {
+                    224 => 0,
+                    256 => 1,
+                    384 => 2,
+                    _ => 3,
+                };
+                Expected::Sha(kind, beginning(&sum))
             }
-            _ => None,
         };
         files.paths.extend_from_slice(&file.path);
-        files.rows.push(Row { at, length, size: file.size, crc });
+        files.rows.push(Row { at, length, size: file.size, sum });
     }
 
     fn covered(&mut self, bytes: &[u8]) {
@@ -179,6 +280,7 @@ impl ManifestSeen {
             return out;
         }
         let all = all && !members.overflow;
+        let mut sizes_only = 0u64;
         for row in &self.files.rows {
             let at = row.at as usize;
             let path = &self.files.paths[at..at + usize::from(row.length)];
@@ -186,19 +288,22 @@ impl ManifestSeen {
                 continue;
             }
             let found = members.find(path);
-            let same =
-                |member: &Fingerprint| member.size == row.size && row.crc.is_none_or(|expected| member.crc == expected);
-            if found.iter().any(same) || (found.is_empty() && !all) {
+            if found.is_empty() && !all {
                 continue;
             }
-            let message = match found.first() {
-                None => "is in no part, the manifest lists it".to_owned(),
-                Some(member) if member.size != row.size => {
-                    format!("has {} bytes, the manifest says {}", member.size, row.size)
-                }
-                Some(member) => {
-                    format!("has CRC {:08X}, the manifest says {:08X}", member.crc, row.crc.unwrap_or_default())
-                }
+            let of_size: Vec<_> = found.iter().filter(|member| member.size == row.size).collect();
+            let sums: Vec<_> = of_size.iter().map(|member| members.agrees(member, row.sum)).collect();
+            if sums.contains(&Some(true)) {
+                continue;
+            }
+            if sums.contains(&None) {
+                sizes_only += 1;
+                continue;
+            }
+            let message = match (found.first(), of_size.first()) {
+                (None, _) => "is in no part, the manifest lists it".to_owned(),
+                (_, Some(member)) => members.instead(member, row.sum),
+                (Some(member), None) => format!("has {} bytes, the manifest says {}", member.size, row.size),
             };
             out.count += 1;
             if out.differing.len() < BackupDefect::MEMBERS_MAX {
@@ -208,10 +313,9 @@ impl ManifestSeen {
         if self.files.left_out > 0 {
             out.not_checked.push(format!("{} files of the backup manifest: it lists too many", self.files.left_out));
         }
-        if self.files.other_checksums > 0 {
-            let count = self.files.other_checksums;
+        if sizes_only > 0 {
             out.not_checked
-                .push(format!("SHA-2 checksums of {count} files of the backup manifest: sizes were compared"));
+                .push(format!("SHA-2 checksums of {sizes_only} files of the backup manifest: sizes were compared"));
         }
         out
     }

@@ -3,7 +3,7 @@ use std::io::{self, Read};
 use super::content::RelationStream;
 use super::expect::Expectation;
 use super::files::Listed;
-use super::manifest::ManifestStream;
+use super::manifest::{ManifestStream, Sums};
 use super::part::PartSeen;
 use super::small;
 use crate::page::{RelationFile, relation_file};
@@ -63,7 +63,7 @@ pub(super) struct Member<'a> {
     path: &'a [u8],
     size: u64,
     work: Work,
-    crc: Option<u32>,
+    sums: Option<Sums>,
     buffer: Buffer,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Member<'a> {
         path: &'a [u8],
         listed: Option<Listed<'_>>,
         size: u64,
-        fingerprint: bool,
+        sums: Option<Sums>,
         buffer: Buffer,
     ) -> Self {
         let work = match small_kind(path) {
@@ -85,12 +85,12 @@ impl<'a> Member<'a> {
                 None => Work::Nothing,
             },
         };
-        Member { path, size, work, crc: fingerprint.then_some(0), buffer }
+        Member { path, size, work, sums, buffer }
     }
 
     /// Whether more than its length matters.
     pub fn wants_bytes(&self) -> bool {
-        self.crc.is_some() || !matches!(self.work, Work::Nothing)
+        self.sums.is_some() || !matches!(self.work, Work::Nothing)
     }
 
     pub fn read(&mut self, body: &mut dyn Read, cancel: &Cancel) -> io::Result<()> {
@@ -100,8 +100,8 @@ impl<'a> Member<'a> {
                 return Ok(());
             }
             let bytes = &self.buffer.0[..read];
-            if let Some(crc) = &mut self.crc {
-                *crc = crc32c::crc32c_append(*crc, bytes);
+            if let Some(sums) = &mut self.sums {
+                sums.push(bytes);
             }
             match &mut self.work {
                 Work::Nothing => {}
@@ -115,8 +115,8 @@ impl<'a> Member<'a> {
     /// Tells what it is, once all of it was read.
     pub fn finish(&mut self, seen: &mut PartSeen) {
         let path = self.path;
-        if let Some(crc) = self.crc {
-            seen.fingerprints.add(path, self.size, crc);
+        if let Some(sums) = self.sums.take() {
+            seen.fingerprints.add(path, self.size, sums);
         }
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Nothing if small_kind(path) == Some(Small::Control) => {

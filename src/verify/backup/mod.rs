@@ -10,6 +10,7 @@ mod conclude;
 mod content;
 mod expect;
 mod files;
+mod kept;
 mod manifest;
 mod member;
 mod part;
@@ -21,6 +22,7 @@ pub use chain::{ChainCheck, ChainSeen};
 pub use conclude::{Conclusion, conclude};
 pub use expect::Expectation;
 pub use files::FileList;
+pub use kept::KeptPart;
 pub use part::{PartSeen, check_part};
 
 pub use crate::catalog::evidence::{BackupDefect, BackupDefectKind, MemberDefect};

@@ -3,7 +3,7 @@ use std::io::{self, Read};
 
 use super::content::{increment_defect, page_defect};
 use super::expect::Expectation;
-use super::manifest::{Fingerprints, ManifestSeen};
+use super::manifest::{Fingerprints, ManifestSeen, Sums};
 use super::member::{Buffer, Member};
 use crate::catalog::evidence::MemberDefect;
 use crate::codec::tarball::{
@@ -184,7 +184,10 @@ impl Walk<'_> {
         let listed = listed.map(|(_, listed)| listed);
         self.judge_place(seen, &path, listed);
         let before = std::mem::take(&mut self.buffer);
-        let mut member = Member::new(self.expectation, &path, listed, entry.size, self.fingerprints, before);
+        // wal-g's own walk of a data directory (names with a slash) can only meet the manifest of another backup.
+        let sha = self.expectation.may_have_manifest && !entry.name.starts_with(b"/");
+        let sums = self.fingerprints.then(|| Sums::new(sha));
+        let mut member = Member::new(self.expectation, &path, listed, entry.size, sums, before);
         let read = if member.wants_bytes() { member.read(&mut tar.body(), self.cancel) } else { Ok(()) };
         if read.is_ok() {
             member.finish(seen);

@@ -186,12 +186,22 @@ impl<'a> Fold<'a> {
         let intact = copies.iter().any(|copy| !copy.broken);
         let mut joined = None;
         let mut history_only = false;
+        let mut sound_from = None;
         if let Some(best) = best.map(|best| &copies[best]) {
             let mut run = self.run_of(&best.item);
             let left = self.left.take();
             let stitched = run.push(&best.summary.edges);
             let judged = stitched.judged && stitched.defects.is_empty();
             joined = stitched.joined;
+            let first = best.summary.edges.first_record.map(|first| Lsn(first.lsn.0 + 1));
+            sound_from = match stitched.defects.as_slice() {
+                [] => best.summary.sound_from,
+                // A recovery that begins behind the boundary does not meet what is wrong there.
+                defects if defects.iter().all(|defect| defect.kind.is_of_boundary()) => {
+                    best.summary.sound_from.zip(first).map(|(sound, first)| sound.max(first))
+                }
+                _ => None,
+            };
             // Damage inside explains what does not fit outside.
             if good {
                 for defect in &stitched.defects {
@@ -199,7 +209,9 @@ impl<'a> Fold<'a> {
                     out.damage(damage::between(&best.item, left, defect));
                     good = false;
                 }
-                good &= !self.compare_with_parent(&best.item, &best.summary, out);
+                if self.compare_with_parent(&best.item, &best.summary, out) {
+                    (good, sound_from) = (false, None);
+                }
             } else {
                 history_only = best.damages.iter().all(|damage| damage.harmless || damage.kind == DamageKind::History);
             }
@@ -224,7 +236,11 @@ impl<'a> Fold<'a> {
             self.go_on(run, best.item.clone());
         }
         if !good && !history_only {
-            out.wal.entry(name.timeline).or_default().damaged.push(number);
+            let proof = out.wal.entry(name.timeline).or_default();
+            proof.damaged.push(number);
+            if let Some(lsn) = sound_from {
+                proof.sound_from.insert(number, lsn);
+            }
         }
         let best = best.map(|best| &copies[best]);
         if intact {

@@ -151,6 +151,11 @@ pub struct SegmentDecoder<S: RecordSink = NoSink> {
     counts: Box<[u32; 256]>,
     times: SegmentTimes,
     defects: DefectList,
+    /// The first record since the last defect; [`UNKNOWN`] if none came yet.
+    sound_from: u64,
+    /// What begins before this is not sound: the end of the last page with a wrong header, or the last record with
+    /// wrong padding.
+    sound_page: u64,
     prefix: Option<PrefixTracker>,
     content: Option<Rolling>,
 }
@@ -209,6 +214,8 @@ impl<S: RecordSink> SegmentDecoder<S> {
             counts: Box::new([0; 256]),
             times: SegmentTimes::default(),
             defects: DefectList::default(),
+            sound_from: UNKNOWN,
+            sound_page: first,
             prefix,
             content,
             options,
@@ -287,6 +294,7 @@ impl<S: RecordSink> SegmentDecoder<S> {
             abandoned_records: self.abandoned,
             resource_managers,
             times: self.times,
+            sound_from: (self.sound_from != UNKNOWN).then_some(Lsn(self.sound_from)),
             defects: self.defects,
             prefixes: self.prefix.map(PrefixTracker::finish).unwrap_or_default(),
             content: self.content.map(|rolling| rolling.digest()),
@@ -341,6 +349,15 @@ impl<S: RecordSink> SegmentDecoder<S> {
 
     fn defect(&mut self, kind: DefectKind, lsn: u64, expected: u64, found: u64) {
         let offset = lsn.wrapping_sub(self.first);
+        if !kind.is_harmless() {
+            self.sound_from = UNKNOWN;
+            self.sound_page = match kind {
+                // Recovery looks at a segment's first page wherever it begins.
+                _ if offset == 0 => UNKNOWN,
+                kind if kind.is_of_page() => self.sound_page.max(lsn.saturating_add(self.block as u64)),
+                _ => self.sound_page,
+            };
+        }
         self.defects.push(Defect { kind, lsn: Lsn(lsn), offset, expected, found });
     }
 

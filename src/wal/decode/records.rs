@@ -63,8 +63,13 @@ impl<S: RecordSink> SegmentDecoder<S> {
         if self.doubt.is_some() && !self.settles_doubt(lsn, header.prev.0) {
             return true;
         }
-        if header.prev.0 != self.expect_prev && !self.check_prev(lsn, header.prev.0) {
+        let follows = header.prev.0 == self.expect_prev;
+        if !follows && !self.check_prev(lsn, header.prev.0) {
             return false;
+        }
+        if self.sound_from == UNKNOWN && lsn >= self.sound_page {
+            // One that does not follow is not trusted itself.
+            self.sound_from = if follows || self.expect_prev == UNKNOWN { lsn } else { end };
         }
         self.expect_prev = lsn;
         self.last_begun = Some(lsn);
@@ -153,6 +158,8 @@ impl<S: RecordSink> SegmentDecoder<S> {
         let found = padding.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
         if found != 0 {
             self.defect(DefectKind::RecordPadding, lsn, 0, found);
+            // It is told before the record is taken.
+            self.sound_page = self.sound_page.max(lsn.saturating_add(1));
         }
     }
 
