@@ -1,7 +1,7 @@
 //! A whole audit of any bytes, for fuzzing: a listing, sidecars, model, verdicts and every output.
 
-use crate::catalog::evidence::Evidence;
-use crate::catalog::{Moment, Recovery, reach};
+use crate::catalog::evidence::{ContentEvidence, Evidence};
+use crate::catalog::{Archive, BaseBackup, Moment, Recovery, reach};
 use crate::checks::{self, CheckContext};
 use crate::codec::{self, Limits};
 use crate::layout::walg::WalGLayout;
@@ -9,16 +9,64 @@ use crate::layout::{self, Answer, Layout, ReadProblem, Wanted};
 use crate::model::{Lsn, ObjectKey, ObjectRow, StorageClass, Timestamp};
 use crate::policy::outlook::{BucketRules, Outlook, OutlookInput};
 use crate::report::{self, ArchiveFacts, Format, Report, Style};
+use crate::run::Cancel;
+use crate::verify::backup::{ChainCheck, Expectation, check_part, conclude};
 
 /// An archive from bytes: one byte length of a key, the key, two bytes length of its content (little endian), the
 /// content; and so on. Must neither panic nor work without end, whatever the keys and contents are.
 #[doc(hidden)]
 pub fn fuzz_one(bytes: &[u8]) {
-    let document = fuzz_document(bytes);
+    print(&fuzz_document(bytes));
+}
+
+/// The same, and the content of its base backups: parts walked, ancestors looked through, the verdict in every output.
+#[doc(hidden)]
+pub fn fuzz_content(bytes: &[u8]) {
+    let objects = objects(bytes);
+    let archive = archive(&objects);
+    let content_of =
+        |key: &ObjectKey| objects.iter().find(|(known, _)| *known == key.as_bytes()).map(|(_, content)| *content);
+    let expectation = |backup: &BaseBackup| {
+        let mut expectation = Expectation::new(backup);
+        if let Some(mut list) = backup.files_metadata.object().and_then(|object| content_of(&object.key)) {
+            // What is no list is none; the audit tells of it.
+            let _ = expectation.read_files(&mut list);
+        }
+        expectation
+    };
+    let mut content = ContentEvidence::default();
+    for backup in &archive.backups {
+        let expected = expectation(backup);
+        let mut seen = Vec::new();
+        for part in &backup.parts {
+            let stored = content_of(&part.object.key).unwrap_or_default();
+            let Ok(mut reader) = codec::decoder(part.codec, Box::new(stored), &Limits::decoded(8 << 20)) else {
+                continue;
+            };
+            seen.extend(check_part(&part.name, &mut reader, &expected, &Cancel::default()).ok());
+        }
+        let mut chain = ChainCheck::new(&expected);
+        let mut child = backup;
+        for _ in 0..archive.backups.len() {
+            let parent = child.kind.parent().and_then(|name| archive.backups.iter().find(|other| other.name == name));
+            let Some(parent) = parent else { break };
+            chain.step(&parent.name, &expectation(parent));
+            child = parent;
+        }
+        let chain = chain.finish();
+        let conclusion = conclude(backup, &expected, &seen, backup.kind.parent().map(|_| &chain));
+        content.totals.backup_files += seen.len() as u64;
+        content.manifests += u64::from(conclusion.manifest_compared);
+        content.backup_defects.extend(conclusion.defects);
+    }
+    print(&document(&archive, Some(&content)));
+}
+
+fn print(document: &Report) {
     for (format, name) in Format::ALL {
         let style = Style { terminal: true, unicode: true, verbose: true, ..Style::default() };
         let mut out = Vec::new();
-        report::render(*format, &document, &style, &mut out).expect("memory takes it all");
+        report::render(*format, document, &style, &mut out).expect("memory takes it all");
         let raw = out.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\t'));
         assert!(!raw, "control characters of the archive in the output {name}");
     }
@@ -27,11 +75,17 @@ pub fn fuzz_one(bytes: &[u8]) {
 /// The report on such an archive.
 #[doc(hidden)]
 pub fn fuzz_document(bytes: &[u8]) -> Report {
-    let as_of = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 365 * 50);
-    let objects = objects(bytes);
+    document(&archive(&objects(bytes)), None)
+}
+
+fn as_of() -> Timestamp {
+    Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 365 * 50)
+}
+
+fn archive(objects: &[(&[u8], &[u8])]) -> Archive {
     let mut fold = WalGLayout::new(ObjectKey::default());
     for (at, (key, content)) in objects.iter().enumerate() {
-        fold.push(row(as_of, at, key, content), (at % 7 == 6).into());
+        fold.push(row(as_of(), at, key, content), (at % 7 == 6).into());
     }
     // As the audit does: text files, backup history files, first pages.
     for _ in 0..3 {
@@ -41,10 +95,14 @@ pub fn fuzz_document(bytes: &[u8]) -> Report {
             fold.answer(&wanted, answer);
         }
     }
-    let archive = fold.finish();
-    let recovery = Recovery::of(&archive);
+    fold.finish()
+}
+
+fn document(archive: &Archive, content: Option<&ContentEvidence>) -> Report {
+    let as_of = as_of();
+    let recovery = Recovery::with(archive, content);
     for moment in [Moment::Lsn(Lsn(3 << 24)), Moment::Lsn(Lsn(u64::MAX)), Moment::Time(as_of)] {
-        let _ = reach(&archive, &recovery, moment, None);
+        let _ = reach(archive, &recovery, moment, None);
     }
     // Rules of every kind: what expires, moves, and matches nothing.
     let rules = br#"{"Rules": [
@@ -54,7 +112,7 @@ pub fn fuzz_document(bytes: &[u8]) -> Report {
     let bucket = BucketRules::read("rules", rules).ok().and_then(|mut buckets| buckets.pop());
     let outlook = bucket.as_ref().map(|bucket| {
         Outlook::of(OutlookInput {
-            archive: &archive,
+            archive,
             recovery: &recovery,
             bucket,
             root: b"",
@@ -66,14 +124,16 @@ pub fn fuzz_document(bytes: &[u8]) -> Report {
         })
     });
     let outlook = outlook.as_ref();
-    let (findings, rules) = checks::run(&CheckContext { outlook, ..CheckContext::new(&archive, &recovery, as_of) });
+    let evidence = Evidence { content, ..Evidence::default() };
+    let judged = CheckContext { outlook, evidence, ..CheckContext::new(archive, &recovery, as_of) };
+    let (findings, rules) = checks::run(&judged);
     let entry = report::assemble(ArchiveFacts {
         name: "main",
         url: "s3://bucket/main",
         provider: "s3",
-        archive: &archive,
+        archive,
         recovery: &recovery,
-        evidence: Evidence::default(),
+        evidence,
         as_of,
         listing: super::no_listing(),
         findings,

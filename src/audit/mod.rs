@@ -24,7 +24,7 @@ pub use catalogue::{Catalogued, Content, Known, catalogue};
 pub use content::{ContentAsked, count_on_proofs, estimate};
 pub use errors::AuditError;
 #[doc(hidden)]
-pub use fuzz::{fuzz_document, fuzz_one};
+pub use fuzz::{fuzz_content, fuzz_document, fuzz_one};
 pub use history::history;
 pub use moment::{ContentMoment, Located, locate};
 pub use objects::bucket_objects;

@@ -12,6 +12,7 @@ mod attempt;
 pub mod dump;
 mod error;
 mod finish;
+mod fuzz;
 mod increment;
 mod part;
 mod plan;
@@ -27,6 +28,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use error::RestoreError;
+#[doc(hidden)]
+pub use fuzz::fuzz_one;
 pub use plan::{Plan, Refusal, Request, Space, Step};
 pub use run::restore;
 

@@ -203,7 +203,7 @@ fn give(file: &impl AsFd, owner: Option<Owner>) -> io::Result<()> {
 }
 
 /// Names come here cleaned; this is the last line, should one not be.
-fn check(name: &[u8]) -> io::Result<()> {
+pub(super) fn check(name: &[u8]) -> io::Result<()> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"));
     }

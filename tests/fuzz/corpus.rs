@@ -113,7 +113,7 @@ fn add_archive(corpus: &mut Corpus, root: &Path, keys: &KeyRing) {
         let content = if size <= 16 << 10 { fs::read(&path).unwrap() } else { vec![0] };
         objects.push((key.clone(), content));
     }
-    corpus.add("audit", own::frames(&objects));
+    corpus.add_each(&["audit", "audit_content"], &own::frames(&objects));
     for key in keys_of_archive.iter().step_by(keys_of_archive.len() / 4 + 1) {
         corpus.add_each(&["layout_keys", "layout_detect"], key.as_bytes());
         corpus.add("model", key.rsplit('/').next().unwrap());

@@ -69,6 +69,7 @@ const INVENTORY: &str = r#"{"bucket":"b","versioning":"Suspended","objects":[{"k
  "storage_class":"GLACIER","version_id":"v","is_delete_marker":false}]}"#;
 const INVENTORY_MANIFEST: &str = r#"{"sourceBucket":"b","creationTimestamp":"1795186800000","fileFormat":"CSV",
  "fileSchema":"Bucket, Key, Size, LastModifiedDate","files":[{"key":"inv/1.csv.gz","size":100,"MD5checksum":"aa"}]}"#;
+const NAMES: &str = "/base/5/1\n../x\n/\n.\na/../b\n//a//b/./c/\npg_tblspc/16400/PG_15\n\u{1}..\n.../a\n..a/b..\n";
 const DELETES: &str = "INFO: 2026/11/20 Objects in folder:\nwill be deleted: basebackups_005/base_00000001000000000000000E\n# x\npg/main/wal_005/a\n";
 const WALG_JSON: &str = r#"{"WALG_S3_PREFIX":"s3://b/p","AWS_REGION":"eu-west-1","WALG_LIBSODIUM_KEY":"0123456789012345678901234567890x",
  "WALG_FAILOVER_STORAGES":{"two":{"WALG_FILE_PREFIX":"/srv"}},"AWS_S3_FORCE_PATH_STYLE":true}"#;
@@ -145,6 +146,10 @@ pub fn add(corpus: &mut Corpus) {
         }
     }
     corpus.add("tar", tarball());
+    corpus.add("restore_paths", tarball());
+    corpus.add("restore_paths", FILES_METADATA);
+    corpus.add("restore_paths", NAMES);
+    corpus.add("restore_paths", [FILES_METADATA.as_bytes(), b"\0", FILES_METADATA.as_bytes()].concat());
     corpus.add("dump", custom_dump());
     corpus.add("dump", PLAIN_DUMP.as_bytes().to_vec());
     for seed in [tarball(), FILES_METADATA.into(), MANIFEST.into(), LABEL.into()] {
@@ -169,6 +174,73 @@ pub fn add(corpus: &mut Corpus) {
         objects.push(object(format!("wal_005/0000000100000000000000{number:02X}.lz4"), &[0]));
     }
     corpus.add("audit", frames(&objects));
+    for with_manifest in [true, false] {
+        corpus.add("audit_content", frames(&backups(with_manifest)));
+    }
+}
+
+/// A full backup and a delta on top of it, with what is in their tars.
+fn backups(with_manifest: bool) -> Vec<(String, Vec<u8>)> {
+    let full = "basebackups_005/base_00000001000000000000000E";
+    let delta = "basebackups_005/base_00000001000000000000000F_D_00000001000000000000000E";
+    let mut control = vec![0; 8192];
+    control[0..8].copy_from_slice(&7_710_395_111_527_005_548_u64.to_le_bytes());
+    for (at, word) in [
+        (8, 1300),
+        (12, 202_209_061),
+        (16, 6),
+        (48, 1),
+        (216, 8192),
+        (220, 131_072),
+        (224, 8192),
+        (228, 16 << 20),
+        (252, 1),
+    ] {
+        control[at..at + 4].copy_from_slice(&u32::to_le_bytes(word));
+    }
+    control[32..40].copy_from_slice(&0xE00_0110_u64.to_le_bytes());
+    control[40..48].copy_from_slice(&0xE00_00D8_u64.to_le_bytes());
+    let crc = crc32c::crc32c(&control[..288]);
+    control[288..292].copy_from_slice(&crc.to_le_bytes());
+    let mut page = vec![0; 8192];
+    page[8..10].copy_from_slice(&0x1234_u16.to_le_bytes());
+    page[12..20].copy_from_slice(&[24, 0, 0, 32, 0, 32, 4, 32]);
+    let increment =
+        [&b"wi1\x55"[..], &8192_u64.to_le_bytes(), &1_u32.to_le_bytes(), &0_u32.to_le_bytes(), &page].concat();
+    let sentinel = SENTINEL.to_owned();
+    let child = SENTINEL.replace("{\"LSN\":234881240,\"FinishLSN\":234881456", r#"{"LSN":251658280,"FinishLSN":251658500,
+        "DeltaLSN":234881240,"DeltaFrom":"base_00000001000000000000000E","DeltaFullName":"base_00000001000000000000000E","DeltaCount":1"#);
+    assert_ne!(child, sentinel);
+    let whole = FILES_METADATA.replace("\"IsIncremented\":true", "\"IsIncremented\":false").replace(".lz4", "");
+    let skipped = r#"{"Files":{"/base/5/1":{"IsIncremented":true},"/base/5/2":{"IsSkipped":true}},"TarFileSets":{"part_001.tar":["/base/5/1"]}}"#;
+    let manifest = ("backup_manifest", MANIFEST.as_bytes());
+    let mut members =
+        vec![("base/5/1", &page[..]), ("tablespace_map", b"16400 /mnt/ts\n"), ("base/5/1_fsm", &page[..])];
+    members.extend(with_manifest.then_some(manifest));
+    let mut objects = Vec::new();
+    for (backup, sentinel, files, members) in
+        [(full, sentinel, whole, members), (delta, child, skipped.to_owned(), vec![("base/5/1", &increment[..])])]
+    {
+        objects.push((format!("{backup}_backup_stop_sentinel.json"), sentinel.into_bytes()));
+        objects.push((format!("{backup}/files_metadata.json"), files.into_bytes()));
+        objects.push((format!("{backup}/tar_partitions/part_001.tar"), tar_of(&members)));
+        let control = tar_of(&[("global/pg_control", &control)]);
+        objects.push((format!("{backup}/tar_partitions/pg_control.tar"), control));
+        objects
+            .push((format!("{backup}/tar_partitions/backup_label.tar"), tar_of(&[("backup_label", LABEL.as_bytes())])));
+    }
+    objects
+}
+
+fn tar_of(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in members {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, name, *content).unwrap();
+    }
+    tar.into_inner().unwrap()
 }
 
 /// Objects as the target `audit` takes them.

@@ -67,6 +67,9 @@ pub const TARGETS: &[Target] = &[
     target("sidecar", "layout/walg/sidecar.rs", walproof::layout::walg::sidecar::fuzz_one),
     target("layout_read", "layout/mod.rs", walproof::layout::fuzz_one),
     Target { held_max: 16 << 20, ..target("audit", "audit/fuzz.rs", walproof::audit::fuzz_one) },
+    // Trees of files and lists of them, as in `backup_part`, for each of several backups.
+    Target { held_max: 32 << 20, ..target("audit_content", "audit/fuzz.rs", walproof::audit::fuzz_content) },
+    Target { mend: Some(mend_tar), ..target("restore_paths", "restore/fuzz.rs", walproof::restore::fuzz_one) },
     target("policy_config", "policy/config/mod.rs", walproof::policy::config::fuzz_one),
     target("policy_files", "policy/files.rs", walproof::policy::files::fuzz_one),
     target("policy_plan", "policy/plan/mod.rs", walproof::policy::plan::fuzz_one),

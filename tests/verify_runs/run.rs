@@ -1,6 +1,6 @@
 //! Runs of the whole program, and what their reports say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -54,19 +54,20 @@ pub fn at(server: &FakeS3, command: &str) -> Command {
 /// Tells what a run asks a server for beyond what an audit does, which looks into a few segments, too.
 pub struct Content<'s> {
     server: &'s FakeS3,
-    audit: BTreeMap<String, usize>,
+    /// What an audit asks for.
+    pub audit: Vec<String>,
 }
 
 impl<'s> Content<'s> {
     pub fn of(server: &'s FakeS3) -> Self {
         server.gets();
         Run::of(&mut at(server, "audit"));
-        Content { server, audit: counted(server.gets()) }
+        Content { server, audit: server.gets() }
     }
 
     /// The objects that were asked for since the last call, without those of one audit.
     pub fn gets(&self) -> Vec<String> {
-        let mut left = self.audit.clone();
+        let mut left = counted(self.audit.iter().cloned());
         let mut gets = self.server.gets();
         gets.retain(|key| match left.get_mut(key) {
             Some(count) if *count > 0 => {
