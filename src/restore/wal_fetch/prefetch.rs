@@ -6,7 +6,7 @@
 //! when the directory is gone.
 //!
 //! A segment is there as soon as it is written, as with `cp`: the server replays it at once, syncs it if it keeps it, and
-//! most are gone before the system would have written them. To sync them costs a busy disk more time than redo has. But a
+//! most are gone before the system would have written them. Syncing them here would make replay wait for the disk. But a
 //! crash of the machine can leave a file of the right length with holes in it, so the directory notes in which run of
 //! the system it was filled, and what another run left in it is never handed out.
 
