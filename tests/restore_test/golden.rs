@@ -1,6 +1,7 @@
 //! Every golden backup, restored to `immediate`, to `latest` and to moments between: the rows are those it had.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -66,6 +67,17 @@ fn truths(expected: &Value, backup: &Value) -> Vec<Truth> {
     truths
 }
 
+/// A test restore with one statement.
+fn told(root: &Path, bin: &Path, work: &Path, files: &Path, sql: &str, name: &str) -> Command {
+    // Several databases: the statement is for one of them. Keys are the environment's, not a configuration's.
+    if name.contains("composers") {
+        return asserting(root, bin, work, &files.join("walproof.toml"), sql);
+    }
+    let mut command = restore_test(root, bin, work);
+    command.arg("--assert").arg(sql_file(files, "truth.sql", sql));
+    command
+}
+
 fn check(golden: &Path, name: &str) {
     let Some(bin) = postgres(major_of(name)) else { return };
     let expected = g::expected(golden, name);
@@ -78,14 +90,7 @@ fn check(golden: &Path, name: &str) {
         for truth in truths(&expected, backup) {
             number += 1;
             let sql = ledger_is(truth.rows, &truth.md5);
-            // Several databases: the statement is for one of them. Keys are the environment's, not a configuration's.
-            let mut command = if name.contains("composers") {
-                asserting(&root, &bin, work.path(), &files.path().join("walproof.toml"), &sql)
-            } else {
-                let mut command = restore_test(&root, &bin, work.path());
-                command.arg("--assert").arg(sql_file(files.path(), &format!("{number}.sql"), &sql));
-                command
-            };
+            let mut command = told(&root, &bin, work.path(), files.path(), &sql, name);
             g::with_keys(&mut command, golden, name);
             command.args(["--pick", backup_name, "--target", &truth.target]);
             if let Some(timeline) = truth.timeline {
@@ -141,7 +146,7 @@ each! {
 #[test]
 fn moments_by_time_and_transaction() {
     let Some(golden) = g::golden() else { return };
-    if std::process::Command::new("psql").arg("--version").output().is_err() {
+    if Command::new("psql").arg("--version").output().is_err() {
         println!("SKIPPED: there is no psql to ask for transactions");
         return;
     }
@@ -158,8 +163,7 @@ fn moments_by_time_and_transaction() {
         let mark = *marks.iter().find(own).unwrap();
         let sql = ledger_is(mark["ledger_rows"].as_u64().unwrap(), mark["ledger_md5"].as_str().unwrap());
         let run = |target: &str| {
-            let config = files.path().join("walproof.toml");
-            let mut command = asserting(&root, &bin, work.path(), &config, &sql);
+            let mut command = told(&root, &bin, work.path(), files.path(), &sql, name);
             g::with_keys(&mut command, &golden, name);
             command.args(["--pick", backup["name"].as_str().unwrap(), "--timeline", "1", "--target", target]);
             // The ledger only ever grew, one transaction after the other.

@@ -115,6 +115,36 @@ fn a_limit_does_not_renew_a_proof() {
     is_clean(work.path()).unwrap();
 }
 
+/// A disk that is too small says nothing about the archive, and is noticed before the first byte is fetched.
+#[test]
+fn a_disk_that_is_too_small_is_no_finding() {
+    let Some(golden) = g::golden() else { return };
+    let Some(bin) = postgres(15) else { return };
+    let copy = g::Copy::of(&g::root(&golden, "walg-none-pg15"));
+    for entry in std::fs::read_dir(copy.path().join("basebackups_005")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let mut sentinel: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            sentinel["DataCatalogSize"] = (1u64 << 60).into();
+            std::fs::write(&path, sentinel.to_string()).unwrap();
+        }
+    }
+    let work = work_dir();
+    let mut command = restore_test(&copy.path(), &bin, work.path());
+    let (report, test, code) = outcome(command.args(QUICK));
+    assert_eq!((test["outcome"].as_str(), code), (Some("not_run"), 2), "{test:#}");
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("needs 1 EiB (1 EiB of files and 16 MiB of WAL") && error.contains(" free"), "{error}");
+    is_clean(work.path()).unwrap();
+    let into = work.path().join("data");
+    let mut command = g::walproof();
+    let output = command.arg("restore").arg(copy.path()).arg("latest").arg("--into").arg(&into).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("needs 1 EiB (1 EiB of files"), "{text}");
+    assert!(!into.join("PG_VERSION").exists());
+}
+
 /// A server that is not there says nothing about the archive: exit code 2 and one sentence.
 #[test]
 fn a_missing_server_is_no_finding() {

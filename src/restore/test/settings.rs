@@ -4,6 +4,7 @@
 //! they may name programs, hosts and paths of the source.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::choose::Target;
 use crate::model::Timestamp;
@@ -14,6 +15,8 @@ use crate::wal::{CONTROL_FILE_BYTES, ControlFile};
 const PUT_ASIDE: [&str; 5] =
     ["postgresql.auto.conf", "recovery.conf", "recovery.done", "standby.signal", "postmaster.pid"];
 const ASIDE: &str = ".of-the-source";
+/// A server that still runs then hangs. Whoever wants less sets `max_time`.
+const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads the restored `pg_control`: the server's sizes must fit what the source had.
 ///
@@ -134,6 +137,7 @@ pub fn harmless(sandbox: &Sandbox, major: u32, control: &ControlFile) -> Result<
         // A trigger at login could refuse or do anything.
         options = options.set("event_triggers", "off");
     }
+    options.time_limit = TIME_MAX;
     Ok(options)
 }
 
@@ -183,6 +187,28 @@ mod tests {
             ("recovery_target_time", "2026-11-20 23:13:09.419471+00".to_owned())
         );
         assert!(target_setting(&Target::Latest).is_none());
+    }
+
+    #[test]
+    fn a_long_replay_is_not_cut_off_after_an_hour() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let sandbox = Sandbox::create(Some(base.path()), Identity::resolve(None).unwrap()).unwrap();
+        let recovery = Recovery {
+            client: Path::new("/bin/walproof"),
+            socket: Path::new("/run/wal"),
+            target: &Target::Latest,
+            timeline: "1".to_owned(),
+        };
+        let mut file = vec![0; CONTROL_FILE_BYTES];
+        file[8..12].copy_from_slice(&1300u32.to_le_bytes());
+        file[12..16].copy_from_slice(&202_209_061u32.to_le_bytes());
+        file[16] = 6;
+        let crc = crc32c::crc32c(&file[..288]);
+        file[288..292].copy_from_slice(&crc.to_le_bytes());
+        let control = ControlFile::parse(&file).unwrap();
+        let options = options(&sandbox, 15, &control, &recovery).unwrap();
+        assert_eq!(options.time_limit, Duration::from_secs(86_400));
     }
 
     #[test]
