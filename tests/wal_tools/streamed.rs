@@ -59,9 +59,14 @@ fn packed(tar: &[u8], manifest: &str) -> Described {
     let segment = start.segment(SIZE);
     archive.wal(1, segment.0, segment.0 + 1);
     let name = format!("base_{}", segment.name(tli(1), SIZE));
+    // As wal-g stores it: pg_control has a tar of its own, which a restore unpacks last.
     let whole = with_member(tar, "backup_manifest", manifest.as_bytes());
-    let part = zstd::encode_all(&whole[..], 1).unwrap();
-    archive.put(&format!("basebackups_005/{name}/tar_partitions/part_001.tar.zst"), part);
+    let (part, end) = (without_member(&whole, "global/pg_control"), [0; 1024]);
+    let alone = [&tar[at..at + 512 + size.next_multiple_of(512)], &end].concat();
+    for (part, tar) in [("part_001", part), ("pg_control", alone)] {
+        let body = zstd::encode_all(&tar[..], 1).unwrap();
+        archive.put(&format!("basebackups_005/{name}/tar_partitions/{part}.tar.zst"), body);
+    }
     let sentinel = json!({"LSN": start.0, "FinishLSN": stop.0, "PgVersion": archive.version,
         "SystemIdentifier": archive.system, "StartTime": archive.clock, "FinishTime": archive.clock});
     archive.put(&format!("basebackups_005/{name}_backup_stop_sentinel.json"), sentinel.to_string());
