@@ -8,7 +8,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ use walproof::run::Cancel;
 use walproof::wal::ControlFile;
 
 const ROUNDS: usize = 5;
+/// Bytes of a data file that one thread takes at a time.
+const SLICE_BYTES: u64 = 8 << 20;
 const MIB: f64 = 1_048_576.0;
 /// The reference tools are those of this major or newer.
 const MAJOR_MIN: u32 = 15;
@@ -332,16 +334,23 @@ fn walk(data: &Path, threads: usize) -> Cost {
     let before = cpu_s(&getrusage(UsageWho::RUSAGE_SELF).expect("usage"));
     let mut found = Vec::new();
     relations(data, data, &mut found);
-    // The largest first, so that no thread is left alone with one of them at the end.
-    found.sort_by_key(|(_, path)| std::cmp::Reverse(fs::metadata(path).map_or(0, |meta| meta.len())));
+    // In slices, as parts of a backup have about one size: one thread is not left alone with the largest table.
+    let sliced = |(first_block, path): &(u32, PathBuf)| {
+        let bytes = fs::metadata(path).map_or(0, |meta| meta.len());
+        let slices = (0..bytes.div_ceil(SLICE_BYTES)).map(|slice| slice * SLICE_BYTES);
+        let of = |from: u64| (first_block + (from / PAGE_BYTES as u64) as u32, from, path.clone());
+        slices.map(of).collect::<Vec<_>>()
+    };
+    let found: Vec<(u32, u64, PathBuf)> = found.iter().flat_map(sliced).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut piece = vec![0; 256 << 10];
-                while let Some((first_block, path)) = found.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                while let Some((first_block, from, path)) =
+                    found.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
-                    check_pages(*first_block, path, &mut piece);
+                    check_pages(*first_block, *from, path, &mut piece);
                 }
             });
         }
@@ -350,12 +359,14 @@ fn walk(data: &Path, threads: usize) -> Cost {
     Cost { cpu: after - before, wall: begun.elapsed().as_secs_f64(), peak_kib: 0 }
 }
 
-fn check_pages(first_block: u32, path: &Path, piece: &mut [u8]) {
+fn check_pages(first_block: u32, from: u64, path: &Path, piece: &mut [u8]) {
     let context = PageContext { checksums: true, ..PageContext::default() };
     let mut file = File::open(path).expect("a file");
+    file.seek(SeekFrom::Start(from)).expect("a place in a file");
+    let mut file = file.take(SLICE_BYTES);
     let mut stream = PageStream::new(context, PAGE_BYTES, first_block);
     loop {
-        match std::io::Read::read(&mut file, piece).expect("a file that can be read") {
+        match file.read(piece).expect("a file that can be read") {
             0 => break,
             read => stream.push(&piece[..read]),
         }
