@@ -77,8 +77,7 @@ pub(super) async fn catalogue_seen(
         Some(other) => return Err(AuditError::NotRead(other)),
     }
     let begun = Instant::now();
-    let requests = |target: &Target| target.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
-    let before = requests(target);
+    let before = target.requests();
     let mut sorted = Sorted { files: files(target)?, ..Sorted::default() };
     ctx.progress.step("listing", ProgressUnit::Things, None);
     for (at, storage) in target.storages.iter().enumerate() {
@@ -96,7 +95,7 @@ pub(super) async fn catalogue_seen(
     let listed_s = seconds(begun);
     if let Some(fold) = sorted.files.take() {
         let mut entry = dumps(target, fold, options, ctx).await?;
-        entry.listing.requests = requests(target) - before;
+        entry.listing.requests = target.requests() - before;
         entry.listing.duration_s = listed_s;
         return Ok(vec![entry]);
     }
@@ -111,7 +110,7 @@ pub(super) async fn catalogue_seen(
     let mut counted = before;
     for (root, fold) in sorted.archives {
         let mut entry = one(target, &root, Box::new(fold), many, options, ctx).await;
-        let now = requests(target);
+        let now = target.requests();
         entry.listing.requests = now - counted;
         counted = now;
         entry.listing.duration_s = listed_s;

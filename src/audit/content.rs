@@ -166,12 +166,10 @@ pub(super) async fn read(
     let damaged_records =
         ledger.damaged.first().map(|why| format!("an earlier record of proofs cannot be read: {why}"));
     let source = source(target, known);
-    let requests = |target: &Target| target.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
-    let before = requests(target);
+    let before = target.requests();
     let seen = match versions {
-        Versions::Never => unlisted("--versions never"),
-        _ if !keeps_versions(&source) => unlisted(&no_versions(&source)),
-        _ => {
+        Versions::Never => VersionEvidence::unlisted("--versions never".to_owned()),
+        Versions::Auto | Versions::Always => {
             let chosen = Chosen::Compared(&plan, &request);
             verify::look_at_versions(&source, &known.archive, chosen, asked.limits.jobs, ctx).await
         }
@@ -190,7 +188,7 @@ pub(super) async fn read(
             error.get_or_insert(format!("what was proven cannot be remembered: {problem}"));
         }
     }
-    found.listing.requests += requests(target) - before;
+    found.listing.requests += target.requests() - before;
     let Content::Known(known) = &mut found.content else { return };
     for (timeline, proof) in &verified.content.wal {
         for number in &proof.damaged {
@@ -210,25 +208,8 @@ pub(super) async fn read(
 pub(super) async fn list_versions(target: &Target, found: &mut Catalogued, ctx: &RunContext) {
     let Content::Known(known) = &mut found.content else { return };
     let source = source(target, known);
-    let requests = |source: &Source| source.storages.iter().map(|storage| storage.store.requests()).sum::<u64>();
-    let before = requests(&source);
-    let seen = match keeps_versions(&source) {
-        true => verify::look_at_versions(&source, &known.archive, Chosen::Listed, 1, ctx).await,
-        false => unlisted(&no_versions(&source)),
-    };
-    found.listing.requests += requests(&source) - before;
+    let before = target.requests();
+    let seen = verify::look_at_versions(&source, &known.archive, Chosen::Listed, 1, ctx).await;
+    found.listing.requests += target.requests() - before;
     known.versions = Some(Box::new(seen));
-}
-
-fn keeps_versions(source: &Source) -> bool {
-    source.storages.iter().any(|storage| storage.store.keeps_versions())
-}
-
-fn no_versions(source: &Source) -> String {
-    let provider = source.storages.first().map_or("?", |storage| storage.store.provider());
-    format!("older versions of objects are not listed in a store of the kind {provider}")
-}
-
-fn unlisted(why: &str) -> VersionEvidence {
-    VersionEvidence { unlisted: Some(why.to_owned()), ..VersionEvidence::default() }
 }

@@ -75,6 +75,11 @@ impl Target {
         first.store.url(first.address.prefix().as_bytes())
     }
 
+    /// Requests sent to its stores so far.
+    fn requests(&self) -> u64 {
+        self.storages.iter().map(|storage| storage.store.requests()).sum()
+    }
+
     /// Its objects, for an archive whose root is known.
     pub fn source(&self, root: &[u8]) -> Source {
         Source { storages: self.storages.clone(), root: ObjectKey::new(root), keys: self.keys.clone() }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::ledger::Ledger;
 use super::object::{Seen, StoreSum, Trust};
 use super::plan::SegmentItem;
-use super::wal::Fold;
+use super::wal::{self, Fold};
 use crate::catalog::Archive;
 use crate::catalog::evidence::{ContentEvidence, Damage, DamageKind, UnreadReason};
 use crate::codec::{CodecErrorKind, EncryptionSeen};
@@ -86,11 +86,7 @@ impl Judge {
         let Some(read) = read else {
             return if item.known.is_some() { fold.known(item, out) } else { fold.unread(&item, out) };
         };
-        let of = |kind, message: String| Damage {
-            segment: Some(item.name),
-            harmless: item.partial,
-            ..damage(kind, &item.key, item.storage, message)
-        };
+        let of = |kind, message: String| wal::damage_of(&item, kind, message);
         let (seen, summary) = match read {
             Ok(read) => read,
             Err(problem) => {
@@ -333,23 +329,4 @@ pub(super) enum Object {
     Whole,
     Damaged(Vec<Damage>),
     Unread,
-}
-
-/// A damage of an object, to be refined.
-pub(super) fn damage(kind: DamageKind, key: &ObjectKey, storage: u8, message: String) -> Damage {
-    Damage {
-        kind,
-        key: key.clone(),
-        storage,
-        segment: None,
-        backup: None,
-        message,
-        lsn: None,
-        offset: None,
-        count: 1,
-        expected: None,
-        found: None,
-        other: None,
-        harmless: false,
-    }
 }

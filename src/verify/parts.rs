@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 
 use super::backup::{ChainCheck, ChainSeen, Expectation, PartSeen, check_part, conclude};
-use super::judge::{Judge, Object, damage};
+use super::judge::{Judge, Object};
 use super::ledger::{BackupProven, IdText, PartProven};
 use super::object::{self, Seen};
 use super::plan::BackupItem;
@@ -178,7 +178,7 @@ impl Backups<'_> {
         while let Some((part, read)) = reads.next().await {
             let of = |kind, message: String| Damage {
                 backup: Some(backup.name.clone()),
-                ..damage(kind, &part.object.key, part.object.storage, message)
+                ..Damage::new(kind, &part.object.key, part.object.storage, message)
             };
             let (seen, content) = match read {
                 Ok(read) => read,

@@ -56,6 +56,11 @@ pub async fn look(
     jobs: usize,
     ctx: &RunContext,
 ) -> VersionEvidence {
+    if source.storages.iter().all(|storage| !storage.store.keeps_versions()) {
+        let provider = source.storages.first().map_or("?", |storage| storage.store.provider());
+        let why = format!("older versions of objects are not listed in a store of the kind {provider}");
+        return VersionEvidence::unlisted(why);
+    }
     let mut evidence = VersionEvidence::default();
     let stretches = stretches(archive, chosen, source);
     if stretches.is_empty() {
@@ -67,8 +72,6 @@ pub async fn look(
         stretches.into_iter().map(|stretch| async move { list(source, archive, chosen, &stretch, ctx).await });
     let mut listings = futures::stream::iter(listings).buffered(LISTERS);
     while let Some(listed) = listings.next().await {
-        evidence.objects += listed.objects;
-        evidence.same_bytes += listed.same_bytes;
         if let Some(error) = listed.error {
             evidence.unlisted.get_or_insert(error);
         }
@@ -144,8 +147,6 @@ fn counts(item: &SegmentItem) -> bool {
 /// What one lister saw.
 #[derive(Default)]
 struct Listed {
-    objects: u64,
-    same_bytes: u64,
     candidates: Vec<Candidate>,
     left_out: u64,
     error: Option<String>,
@@ -162,7 +163,6 @@ struct Group {
 impl Listed {
     fn close(&mut self, group: Option<Group>) {
         let Some(Group { row, mut versions, count, .. }) = group.filter(|group| group.count > 0) else { return };
-        self.objects += 1;
         // The oldest first in some stores, the newest in others.
         versions.sort_by_key(|version| (!version.latest, std::cmp::Reverse(version.row.modified)));
         let Some((current, older)) = versions.split_first().filter(|(current, _)| current.latest) else { return };
@@ -170,8 +170,9 @@ impl Listed {
             return;
         }
         if older.len() as u64 + 1 == count && older.iter().all(|older| same_bytes(&older.row, &current.row)) {
-            self.same_bytes += 1;
-        } else if self.candidates.len() < VersionEvidence::OVERWRITTEN_MAX {
+            return;
+        }
+        if self.candidates.len() < VersionEvidence::OVERWRITTEN_MAX {
             self.candidates.push(Candidate { row, versions, count });
         } else {
             self.left_out += 1;

@@ -78,6 +78,27 @@ pub struct Damage {
     pub harmless: bool,
 }
 
+impl Damage {
+    /// One place of an object of which nothing more is known; the rest is filled in by whoever knows it.
+    pub fn new(kind: DamageKind, key: &ObjectKey, storage: u8, message: String) -> Self {
+        Damage {
+            kind,
+            key: key.clone(),
+            storage,
+            segment: None,
+            backup: None,
+            message,
+            lsn: None,
+            offset: None,
+            count: 1,
+            expected: None,
+            found: None,
+            other: None,
+            harmless: false,
+        }
+    }
+}
+
 /// Why an object was not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -449,21 +470,8 @@ mod tests {
         assert_eq!(proofs.wal[&tli].within(0, 100, true), (7, Some(old)), "all but the damaged one");
         assert_eq!(proofs.wal[&tli].within(4, 5, true), (1, Some(new)));
         assert_eq!(proofs.backups[&place].intact, Some(old));
-        let damage = Damage {
-            kind: DamageKind::Codec,
-            key: "k".into(),
-            storage: 0,
-            segment: None,
-            backup: Some("base".to_owned()),
-            message: String::new(),
-            lsn: None,
-            offset: None,
-            count: 1,
-            expected: None,
-            found: None,
-            other: None,
-            harmless: false,
-        };
+        let damage =
+            Damage { backup: Some("base".to_owned()), ..Damage::new(DamageKind::Codec, &"k".into(), 0, String::new()) };
         newer.damage(damage);
         assert_eq!(newer.proofs_over(&older).backups[&place].intact, None);
     }

@@ -41,11 +41,7 @@ pub struct Overwritten {
 pub struct VersionEvidence {
     /// Why they could not be listed, or not to the end.
     pub unlisted: Option<String>,
-    /// WAL objects of the archive whose versions were seen.
-    pub objects: u64,
-    /// Objects with several versions, all of the same bytes by the store's own word.
-    pub same_bytes: u64,
-    /// The others, by name; at most [`VersionEvidence::OVERWRITTEN_MAX`].
+    /// Objects whose versions are not all of the same bytes by the store's own word, by name; at most [`VersionEvidence::OVERWRITTEN_MAX`].
     pub overwritten: Vec<Overwritten>,
     /// How many more there are.
     pub left_out: u64,
@@ -54,6 +50,11 @@ pub struct VersionEvidence {
 impl VersionEvidence {
     /// Objects that are compared and named.
     pub const OVERWRITTEN_MAX: usize = 10_000;
+
+    /// Nothing was listed.
+    pub fn unlisted(why: String) -> Self {
+        VersionEvidence { unlisted: Some(why), ..VersionEvidence::default() }
+    }
 
     /// Objects of one verdict.
     pub fn of<'a>(&'a self, wanted: impl Fn(&VersionVerdict) -> bool + 'a) -> impl Iterator<Item = &'a Overwritten> {

@@ -119,19 +119,6 @@ impl S3Store {
     pub fn sdk(&self) -> aws_sdk_s3::Client {
         self.0.door().sdk.clone()
     }
-
-    /// One page of `ListObjectVersions`: versions and delete markers behind the markers of the page before.
-    ///
-    /// # Errors
-    /// As [`Store::list_page`].
-    pub async fn list_versions(
-        &self,
-        prefix: &[u8],
-        key_marker: Option<&[u8]>,
-        version_marker: Option<&str>,
-    ) -> Result<list_xml::Listed, StoreError> {
-        self.0.list_versions(prefix, key_marker, version_marker, None).await
-    }
 }
 
 impl Bucket {

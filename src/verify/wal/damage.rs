@@ -9,22 +9,8 @@ use crate::verify::plan::SegmentItem;
 use crate::wal::{Defect, DefectKind, SegmentSummary, StitchDefect, StitchKind};
 
 /// A damage of a segment's object, to be refined.
-pub(super) fn of(item: &SegmentItem, kind: DamageKind, message: String) -> Damage {
-    Damage {
-        kind,
-        key: item.key.clone(),
-        storage: item.storage,
-        segment: Some(item.name),
-        backup: None,
-        message,
-        lsn: None,
-        offset: None,
-        count: 1,
-        expected: None,
-        found: None,
-        other: None,
-        harmless: item.partial,
-    }
+pub(in crate::verify) fn of(item: &SegmentItem, kind: DamageKind, message: String) -> Damage {
+    Damage { segment: Some(item.name), harmless: item.partial, ..Damage::new(kind, &item.key, item.storage, message) }
 }
 
 fn kind(archive: &Archive, item: &SegmentItem, defect: &Defect) -> DamageKind {

@@ -6,6 +6,7 @@ mod fold;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+pub(super) use damage::of as damage_of;
 pub(super) use fold::Fold;
 
 use super::object::{self, Seen};
